@@ -1,0 +1,92 @@
+"""The base models that studies start from, and what one pass of each over all pairs finds."""
+
+import dagster as dg
+import polars as pl
+
+from prefassets.assets.declared import declared
+from prefassets.resources.models import TINY_ARTIFACT, load_base
+from prefassets.resources.progress import progress_bar
+from prefassets.resources.store import Store
+from prefassets.resources.tables import TABLES
+from prefassets.studies import all_studies
+
+GROUP = "model"
+
+_STUDIES = all_studies().values()
+_BASE_OF_REFERENCE = {study.reference: study.base_model for study in _STUDIES}
+BASE_MODELS = dg.StaticPartitionsDefinition(sorted(set(_BASE_OF_REFERENCE.values())))
+REFERENCES = dg.StaticPartitionsDefinition(sorted(_BASE_OF_REFERENCE))
+
+
+@dg.asset(
+    **declared("model.base"),
+    partitions_def=BASE_MODELS,
+    deps=[dg.AssetDep(["prism", "utterances"])],
+    group_name=GROUP,
+    kinds={"pytorch", "huggingface"},
+    backfill_policy=dg.BackfillPolicy.multi_run(1),
+    pool="gpu",
+)
+def base(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
+    """`tiny` is trained here on the corpus, without looking at scores; any other name is fetched from the hub."""
+    name = context.partition_key
+    training: dict[str, object] = {"tokens_seen": None, "final_loss": None}
+    if name == "tiny":
+        from prefassets.domain.training.tiny import STEPS, conversations, train_tiny
+
+        with progress_bar("training the tiny base model", STEPS) as show:
+            trained = train_tiny(
+                conversations(store.read("prism.utterances")),
+                seed=store.pin().seed,
+                on_step=lambda step, _total: show(step),
+            )
+        model = trained.language_model
+        training = {"tokens_seen": trained.tokens_seen, "final_loss": trained.final_loss}
+        store.put(TINY_ARTIFACT, model.to_files(), {"base_model": name, "revision": model.revision, **training})
+    else:
+        model = load_base(store, name, "bfloat16")
+    row = {
+        "base_model": name,
+        "revision": model.revision,
+        "source": "trained here" if name == "tiny" else "hub",
+        **model.description(),
+        **training,
+    }
+    return store.replace("model.base", pl.DataFrame([row], schema=TABLES["model.base"].schema), [name], row)
+
+
+@dg.asset(
+    **declared("model.reference"),
+    partitions_def=REFERENCES,
+    deps=[
+        dg.AssetDep(
+            ["model", "base"],
+            partition_mapping=dg.StaticPartitionMapping(
+                {
+                    base_model: {reference for reference, of in _BASE_OF_REFERENCE.items() if of == base_model}
+                    for base_model in BASE_MODELS.get_partition_keys()
+                }
+            ),
+        ),
+        dg.AssetDep(["prism", "pairs"]),
+    ],
+    group_name=GROUP,
+    kinds={"pytorch"},
+    backfill_policy=dg.BackfillPolicy.multi_run(1),
+    pool="gpu",
+)
+def reference(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
+    """One pass of the frozen base model over every pair, shared by every cell of every study that starts from it."""
+    from prefassets.domain.training.encoding import encode_pairs
+    from prefassets.domain.training.reference import reference_pass
+
+    study = next(study for study in _STUDIES if study.reference == context.partition_key)
+    model = load_base(store, study.base_model, study.hyperparameters.precision)
+    pairs = store.read("prism.pairs")
+    encoded = encode_pairs(pairs, model.tokenizer, study.hyperparameters.max_length)
+    with progress_bar("reference pass", 2 * len(pairs)) as show:
+        found = reference_pass(model, encoded, on_batch=lambda done, _total: show(done))
+    labels = {"reference": study.reference, "base_model": study.base_model, "revision": model.revision}
+    rows = found.with_columns(pl.lit(value).alias(name) for name, value in labels.items())
+    cut = int((rows["truncated_tokens"] > 0).sum())
+    return store.replace("model.reference", rows, [study.reference], {"responses with truncated text": cut})

@@ -1,0 +1,79 @@
+"""The study files as tables, so that SQL can ask what was planned."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import dagster as dg
+import polars as pl
+
+from prefassets.assets.declared import declared
+from prefassets.domain.training.recipe import digest
+from prefassets.resources.store import Store
+from prefassets.resources.tables import TABLES
+from prefassets.studies import all_studies
+from prefassets.studies.study import Study
+
+GROUP = "studies"
+
+
+def study_row(study: Study) -> dict[str, object]:
+    """The row of `studies.study`."""
+    trained = study.hyperparameters
+    return {
+        "study": study.name,
+        "question": study.question,
+        "method": study.method,
+        "base_model": study.base_model,
+        **{
+            name: getattr(trained, name)
+            for name in ("steps", "batch_size", "beta", "learning_rate", "max_pairs", "max_length", "log_every")
+        },
+        "lora_rank": trained.lora.rank,
+        "lora_alpha": trained.lora.alpha,
+        "seeds": list(study.seeds),
+        "folds": list(study.folds),
+        "cells": len(study.cells),
+        "deviations": list(study.deviations),
+    }
+
+
+def split_rows(study: Study) -> list[dict[str, object]]:
+    """The rows of `studies.split`."""
+    return [
+        {
+            "study": study.name,
+            "split": split,
+            "role": expected.role,
+            "expected": expected.value,
+            "expected_sign": expected.sign,
+            "null_tolerance_pp": study.null_tolerance_pp,
+            "seeds_planned": len(study.seeds),
+        }
+        for split, expected in study.expected.items()
+    ]
+
+
+def cell_rows(study: Study) -> list[dict[str, object]]:
+    """The rows of `studies.cell`."""
+    return [
+        {**asdict(cell), "split": cell.split, "user_group": cell.user_group, "cell": cell.key} for cell in study.cells
+    ]
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(**declared(f"studies.{table}"), group_name=GROUP, kinds={"python"})
+        for table in ("study", "split", "cell")
+    ],
+    code_version=digest([study_row(study) | {"splits": split_rows(study)} for study in all_studies().values()]),
+)
+def studies(store: Store) -> Iterator[dg.MaterializeResult]:
+    """What is asked, what is expected and which cells are planned, as the study files say today."""
+    found = all_studies().values()
+    for table, rows in (
+        ("studies.study", [study_row(study) for study in found]),
+        ("studies.split", [row for study in found for row in split_rows(study)]),
+        ("studies.cell", [row for study in found for row in cell_rows(study)]),
+    ):
+        frame = pl.DataFrame(rows, schema=TABLES[table].schema)
+        yield store.replace(table, frame)

@@ -1,0 +1,415 @@
+"""One adapter per (study, cohort, seed), its margins on unseen users, and the tables that collect them."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from prefassets.assets.automation import AFTER_ANY_CHANGE
+from prefassets.assets.declared import declared
+from prefassets.domain.training.recipe import TRAINER_VERSION, Recipe, digest
+from prefassets.resources.cells import StudyData, artifact, cell_states
+from prefassets.resources.models import load_base
+from prefassets.resources.progress import progress_bar
+from prefassets.resources.store import Store
+from prefassets.resources.tables import CELL_COLUMNS, TABLES
+from prefassets.settings import settings
+from prefassets.studies import all_studies
+from prefassets.studies.study import Cell, Study
+
+GROUP = "training"
+COLLECTED = {  # table of all studies -> the per-study asset that writes its parts
+    "training.cells": "adapters",
+    "training.adapters": "adapters",
+    "training.log": "adapters",
+    "training.margins": "margins",
+}
+
+
+class CellsFailed(RuntimeError):
+    """Some cells of a job failed; the others are finished and recorded."""
+
+
+def cell_partitions(study: Study) -> dg.MultiPartitionsDefinition:
+    """Cohort x seed: keys `age.A|42`."""
+    return dg.MultiPartitionsDefinition(
+        {
+            "cohort": dg.StaticPartitionsDefinition(list(study.cohorts)),
+            "seed": dg.StaticPartitionsDefinition(list(study.seed_keys)),
+        }
+    )
+
+
+def _of_model(asset: str, partition: str) -> dg.AssetDep:
+    """One base model's partition of `model/base` or `model/reference`."""
+    return dg.AssetDep(["model", asset], partition_mapping=dg.SpecificPartitionsPartitionMapping([partition]))
+
+
+# ---- one study
+
+
+def adapters_asset(study: Study) -> dg.AssetsDefinition:
+    """`<study>/adapters`."""
+
+    @dg.asset(
+        key=[study.name, "adapters"],
+        description=f"One LoRA adapter per cohort and seed. {study.question}",
+        deps=[
+            _of_model("base", study.base_model),
+            _of_model("reference", study.reference),
+            dg.AssetDep(["prism", "pairs"]),
+            dg.AssetDep(["prism", "folds"]),
+            dg.AssetDep(["splits", "assignments"]),
+        ],
+        partitions_def=cell_partitions(study),
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=settings().cells_per_job),
+        code_version=digest([TRAINER_VERSION, study.method, study.base_model, asdict(study.hyperparameters)]),
+        group_name=study.name,
+        kinds={"pytorch", study.method},
+        pool="gpu",
+    )
+    def adapters(context: dg.AssetExecutionContext, store: Store) -> None:
+        cells = [study.cell(key) for key in context.partition_keys]
+        data = StudyData(store, study)
+        recipes = {cell: data.recipe(cell) for cell in cells}
+        finished = adopt_or_skip(store, data, recipes, context.run_id)
+        for cell in finished:
+            _log_finished(context, store, cell)
+
+        failures = {}
+        to_train = {cell: recipe for cell, recipe in recipes.items() if cell not in finished}
+        for cell, reason in train(store, data, to_train, context.run_id):
+            if reason is None:  # as each cell ends, not when all have
+                _log_finished(context, store, cell)
+            else:
+                failures[cell] = reason
+        raise_for_failed(study, failures)
+
+    return adapters
+
+
+def margins_asset(study: Study) -> dg.AssetsDefinition:
+    """`<study>/margins`."""
+
+    @dg.asset(
+        key=[study.name, "margins"],
+        description="Reward margins of each adapter on the held-out users' pairs of both groups of its split.",
+        deps=[[study.name, "adapters"], _of_model("reference", study.reference), dg.AssetDep(["prism", "folds"])],
+        partitions_def=cell_partitions(study),
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=settings().cells_per_job),
+        code_version=TRAINER_VERSION,
+        group_name=study.name,
+        kinds={"pytorch"},
+        pool="gpu",
+    )
+    def margins(context: dg.AssetExecutionContext, store: Store) -> None:
+        cells = [study.cell(key) for key in context.partition_keys]
+        for cell, scored in score(store, StudyData(store, study), cells):
+            context.add_asset_metadata(
+                {"dagster/row_count": len(scored), "pref_acc": float((scored["margin"] > 0).mean() or 0.0)},
+                asset_key=context.asset_key,
+                partition_key=cell.key,
+            )
+
+    return margins
+
+
+def _log_finished(context: dg.AssetExecutionContext, store: Store, cell: Cell) -> None:
+    record = store.record(artifact(cell)) or {}
+    metadata = {**record["metrics"], "fingerprint": record["fingerprint"], "adapter": f"artifacts/{artifact(cell)}"}
+    context.log_event(dg.AssetMaterialization(context.asset_key, partition=cell.key, metadata=metadata))
+    context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=cell.key)
+
+
+def adopt_or_skip(store: Store, data: StudyData, recipes: Mapping[Cell, Recipe], run_id: str) -> list[Cell]:
+    """The cells that need no training: their record stands, or another study's cell of the same fingerprint is adopted."""
+    standing = {record["fingerprint"]: (name, record) for name, record in store.records().items() if "recipe" in record}
+    finished = []
+    for cell, recipe in recipes.items():
+        own = store.record(artifact(cell))
+        if own is not None and own["fingerprint"] == recipe.fingerprint:
+            finished.append(cell)
+        elif recipe.fingerprint in standing:
+            twin, record = standing[recipe.fingerprint]
+            log = store.query(
+                "select step, loss, margin, pref_acc, learning_rate, pairs_seen, epoch from training.log"
+                " where study = $study and fingerprint = $fingerprint order by step",
+                study=record["cell"]["study"],
+                fingerprint=recipe.fingerprint,
+            )
+            provenance = {**record["provenance"], "adopted_from": record["cell"]["study"]}
+            put_cell(store, cell, recipe, store.files(twin), log, record["metrics"], provenance, run_id)
+            finished.append(cell)
+    return finished
+
+
+def train(
+    store: Store, data: StudyData, recipes: Mapping[Cell, Recipe], run_id: str
+) -> Iterator[tuple[Cell, str | None]]:
+    """Train cells and put each into the store as it ends; yields the cell with the reason it failed, or None."""
+    if not recipes:
+        return
+    from prefassets.domain.training.train import CellToTrain, FinishedCell, TrainingData, train_cells
+
+    study = data.study
+    chosen = {cell: data.training_pairs(cell) for cell in recipes}
+    shared = TrainingData(*_model_inputs(store, data, pl.concat(chosen.values()).unique("pair_id")))
+    by_key = {cell.key: cell for cell in recipes}
+    cells = [CellToTrain(cell.key, recipes[cell], tuple(chosen[cell]["pair_id"])) for cell in recipes]
+    with progress_bar(f"training {study.name}", len(cells) * study.hyperparameters.steps) as show:
+        for outcome in train_cells(cells, shared, on_step=_steps_of_all_cells(show)):
+            cell = by_key[outcome.key]
+            if not isinstance(outcome, FinishedCell):
+                yield cell, outcome.reason
+                continue
+            metrics = {
+                "train_users": chosen[cell]["user_id"].n_unique(),
+                "train_pairs": len(chosen[cell]),
+                "steps": outcome.steps,
+                "epochs": outcome.log["epoch"][-1],
+                "final_loss": outcome.log["loss"][-1],
+                "seconds": round(outcome.seconds, 3),
+            }
+            provenance = {
+                "engine": outcome.engine,
+                "device": outcome.device,
+                "prism": str(store.pin()),
+                "adopted_from": None,
+            }
+            put_cell(store, cell, recipes[cell], outcome.files, outcome.log, metrics, provenance, run_id)
+            yield cell, None
+
+
+def _steps_of_all_cells(show: Callable[[int], None]) -> Callable[[str, int, int], None]:
+    """Turns steps per cell into steps over all cells of the job."""
+    reached: dict[str, int] = {}
+
+    def on_step(key: str, step: int, total: int) -> None:
+        reached[key] = step
+        show(sum(reached.values()))
+
+    return on_step
+
+
+def _model_inputs(store: Store, data: StudyData, pairs: pl.DataFrame) -> tuple[Any, Any, Any]:
+    """The base model, the pairs as tokens and their reference log-probabilities.
+
+    Raises:
+        ValueError: the reference pass lacks some of the pairs or was made with another base model.
+    """
+    from prefassets.domain.training.encoding import encode_pairs
+
+    study = data.study
+    logps = store.query(
+        "select pair_id, any_value(logp) filter (where response = 'chosen') as chosen,"
+        " any_value(logp) filter (where response = 'rejected') as rejected"
+        " from model.reference where reference = $reference and revision = $revision group by pair_id",
+        reference=study.reference,
+        revision=data.base_revision,
+    )
+    if lacking := set(pairs["pair_id"]) - set(logps["pair_id"]):
+        raise ValueError(
+            f"model.reference of {study.reference}, revision {data.base_revision}, lacks {len(lacking)} of {len(pairs)} "
+            f"pairs, e.g. {min(lacking)}; materialise model/reference, partition {study.reference}, again."
+        )
+    model = load_base(store, study.base_model, study.hyperparameters.precision)
+    encoded = encode_pairs(pairs.sort("pair_id"), model.tokenizer, study.hyperparameters.max_length)
+    return model, encoded, {pair_id: (chosen, rejected) for pair_id, chosen, rejected in logps.iter_rows()}
+
+
+def put_cell(
+    store: Store,
+    cell: Cell,
+    recipe: Recipe,
+    files: Mapping[str, bytes],
+    log: pl.DataFrame,
+    metrics: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    run_id: str,
+) -> None:
+    """Everything one finished cell leaves: its rows of three tables, its adapter, and last its record."""
+    identity = _identity(cell, recipe.fingerprint)
+    finished_at = datetime.now(UTC)
+    cell_row = {
+        **identity,
+        "method": recipe.method,
+        "base_model": recipe.base_model,
+        "base_revision": recipe.base_revision,
+        **metrics,
+        "device": provenance["device"],
+        "engine": provenance["engine"],
+        "prism_source": provenance["prism"],
+        "adopted_from": provenance["adopted_from"],
+        "run_id": run_id,
+        "finished_at": finished_at,
+    }
+    weights = files["adapter_model.safetensors"]
+    adapter_row = {
+        **identity,
+        "uri": f"artifacts/{artifact(cell)}",
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "bytes": len(weights),
+    }
+    store.discard(artifact(cell))
+    for table, rows in (
+        ("training.cells", _frame("training.cells", [cell_row])),
+        ("training.adapters", _frame("training.adapters", [adapter_row])),
+        ("training.log", log.with_columns(_columns(identity))),
+    ):
+        store.replace(table, rows, cell.partition)
+    record = {
+        "cell": asdict(cell),
+        "fingerprint": recipe.fingerprint,
+        "recipe": recipe.as_dict(),
+        "metrics": dict(metrics),
+        "provenance": {**provenance, "run_id": run_id, "finished_at": finished_at.isoformat()},
+    }
+    store.put(artifact(cell), files, record)
+
+
+def score(store: Store, data: StudyData, cells: list[Cell]) -> Iterator[tuple[Cell, pl.DataFrame]]:
+    """Score each cell's adapter on its held-out pairs and store the margins.
+
+    Raises:
+        FileNotFoundError: a cell has no finished adapter.
+    """
+    from prefassets.domain.training.scoring import score_adapter
+
+    wanted = {cell: data.held_out_pairs(cell) for cell in cells}
+    model, encoded, logps = _model_inputs(store, data, pl.concat(wanted.values()).unique("pair_id"))
+    with progress_bar(f"scoring {data.study.name}", len(cells)) as show:
+        for done, (cell, pairs) in enumerate(wanted.items(), start=1):
+            files = store.files(artifact(cell))
+            fingerprint = (store.record(artifact(cell)) or {})["fingerprint"]
+            margins = score_adapter(
+                model, files, encoded.select(pairs["pair_id"]), logps, data.study.hyperparameters.beta
+            )
+            rows = margins.with_columns(_columns(_identity(cell, fingerprint)))
+            store.replace("training.margins", rows, cell.partition)
+            show(done)
+            yield cell, rows
+
+
+def _identity(cell: Cell, fingerprint: str) -> dict[str, Any]:
+    row = {**asdict(cell), "split": cell.split, "user_group": cell.user_group, "fingerprint": fingerprint}
+    return {name: row[name] for name in CELL_COLUMNS}
+
+
+def _columns(values: Mapping[str, Any]) -> list[pl.Expr]:
+    return [pl.lit(value).alias(name) for name, value in values.items()]
+
+
+def _frame(table: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=TABLES[table].schema)
+
+
+def raise_for_failed(study: Study, failures: Mapping[Cell, str]) -> None:
+    """Fail the run if any cell failed, naming each; the finished ones stay finished.
+
+    Raises:
+        CellsFailed: at least one cell failed.
+    """
+    if failures:
+        lines = "\n".join(f"  {cell.key}: {reason}" for cell, reason in failures.items())
+        raise CellsFailed(
+            f"{len(failures)} cells of {study.name} failed; every other cell of this job is finished and recorded.\n"
+            f"{lines}\n`prefassets missing {study.name} --launch` tries exactly the missing ones again."
+        )
+
+
+# ---- all studies
+
+
+def collected_asset(table: str, part_asset: str) -> dg.AssetsDefinition:
+    """The asset of one `training.*` table: the parts of every study, counted, without cells that have no record."""
+
+    @dg.asset(
+        **declared(table),
+        deps=[[study.name, part_asset] for study in all_studies().values()],
+        group_name=GROUP,
+        kinds={"duckdb"},
+        automation_condition=AFTER_ANY_CHANGE,
+    )
+    def collected(store: Store) -> dg.MaterializeResult:
+        recorded = {_partition(record) for record in store.records().values() if "recipe" in record}
+        dropped = 0
+        for part in store.parts(table):
+            if part.values not in recorded:
+                store.replace(table, TABLES[table].empty(), part.values)
+                dropped += 1
+        counts = store.query(
+            f"select count(*) as rows, count(distinct (study, cohort, seed, fold)) as cells from {table}"
+        )
+        rows, cells = counts.row(0)
+        planned = sum(len(study.cells) for study in all_studies().values())
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": rows,
+                "cells": cells,
+                "cells planned over all studies": planned,
+                "cells dropped because their record is gone": dropped,
+            }
+        )
+
+    return collected
+
+
+def _partition(record: Mapping[str, Any]) -> tuple[str, ...]:
+    return Cell(**record["cell"]).partition
+
+
+STUDY_ASSETS = [make(study) for study in all_studies().values() for make in (adapters_asset, margins_asset)]
+COLLECTED_ASSETS = [collected_asset(table, part_asset) for table, part_asset in COLLECTED.items()]
+
+
+@dg.asset_check(asset=["training", "cells"], blocking=True)
+def there_is_one_row_per_cell(store: Store) -> dg.AssetCheckResult:
+    """Two rows of one cell would count a seed twice."""
+    twice = store.query("select study, cohort, seed, fold from training.cells group by all having count(*) > 1")
+    return dg.AssetCheckResult(passed=twice.is_empty(), metadata={"cells": twice.rows()[:10]})
+
+
+@dg.asset_check(asset=["training", "cells"])
+def no_cell_is_stale(store: Store) -> dg.AssetCheckResult:
+    """A stale cell was trained by another recipe than its study file asks for now."""
+    stale = {
+        f"{state.cell.study} {state.cell.key}": state.reason
+        for study in all_studies().values()
+        if store.records(study.name)
+        for state in cell_states(store, study)
+        if state.state == "stale"
+    }
+    return dg.AssetCheckResult(
+        passed=not stale,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"stale cells": stale, "to do": "prefassets missing STUDY --stale --launch"},
+    )
+
+
+@dg.asset_check(asset=["training", "log"], blocking=True)
+def losses_are_finite(store: Store) -> dg.AssetCheckResult:
+    """A cell whose loss is not a number learned nothing that may be judged."""
+    broken = store.query(
+        "select distinct study, cohort, seed, fold from training.log where not (isfinite(loss) and isfinite(margin))"
+    )
+    return dg.AssetCheckResult(passed=broken.is_empty(), metadata={"cells": broken.rows()[:10]})
+
+
+@dg.asset_check(asset=["training", "margins"], additional_deps=[["prism", "folds"]], blocking=True)
+def margins_are_of_unseen_users(store: Store) -> dg.AssetCheckResult:
+    """Every scored pair belongs to a user of the cell's held-out fold, once per cell, with a finite margin."""
+    wrong = store.query(
+        """
+        select study, cohort, seed, margins.fold, pair_id
+        from training.margins
+        left join prism.pairs using (pair_id)
+        left join prism.folds using (user_id)
+        group by all
+        having count(*) > 1 or bool_or(folds.fold is distinct from margins.fold) or not bool_and(isfinite(margin))
+        """
+    )
+    return dg.AssetCheckResult(passed=wrong.is_empty(), metadata={"rows": wrong.rows()[:10]})

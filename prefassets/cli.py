@@ -1,0 +1,369 @@
+"""The command line: one command for each question that a researcher asks of a home."""
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from prefassets.settings import settings
+from prefassets.studies import all_studies
+from prefassets.studies.study import Study
+
+if TYPE_CHECKING:
+    from prefassets.launch import Launcher
+    from prefassets.resources.store import Store
+
+DEMO_SCALE = 0.4
+
+
+class StudyName(click.ParamType):
+    """A study by its name."""
+
+    name = "study"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Study:
+        if isinstance(value, Study):
+            return value
+        if value not in all_studies():
+            self.fail(f"there is no study {value!r}; there are {', '.join(all_studies())} (prefassets/studies/)")
+        return all_studies()[value]
+
+
+class Kind(click.Group):
+    """A group whose errors are one plain message: what is so, what was wanted, what to do."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError, RuntimeError) as error:
+            if isinstance(error, (click.ClickException, click.Abort, click.exceptions.Exit)) or ctx.params.get("debug"):
+                raise
+            message = f"{type(error).__name__}: {error}"
+        raise click.ClickException(message)  # outside `except`: nothing of the failed call is kept alive until exit
+
+
+@click.group(cls=Kind, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+@click.version_option(package_name="prefassets")
+def cli(debug: bool) -> None:
+    """Human-preference experiments from raw data to verdicts. PREFASSETS_HOME says where everything is (default: ./home)."""
+
+
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print the rows.",
+)
+
+
+def show(rows: pl.DataFrame, form: str, title: str = "") -> None:
+    """Print rows for a person (table) or a program (csv, json)."""
+    if form == "json":
+        click.echo(json.dumps(rows.to_dicts(), indent=1, default=str))
+    elif form == "csv":
+        flat = [
+            pl.col(name).map_elements(lambda value: json.dumps(value.to_list()), return_dtype=pl.String)
+            for name, dtype in rows.schema.items()
+            if dtype.is_nested()
+        ]
+        click.echo(rows.with_columns(flat).write_csv(), nl=False)
+    else:
+        table = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold")
+        for name, dtype in rows.schema.items():
+            table.add_column(name.replace("_", " "), justify="right" if dtype.is_numeric() else "left")
+        for row in rows.iter_rows():
+            table.add_row(*(_cell_text(value) for value in row))
+        width = None if sys.stdout.isatty() else 10_000
+        console = Console(width=width, soft_wrap=width is not None)
+        console.print(table)
+
+
+def _cell_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def _store() -> "Store":
+    from prefassets.resources.store import Store
+
+    return Store(home=settings().home)
+
+
+def _home_in_use() -> "Store":
+    """The store of a home that holds something.
+
+    Raises:
+        click.ClickException: nothing was ever made there.
+    """
+    store = _store()
+    if store.pinned() is None:
+        raise click.ClickException(
+            f"{Path(settings().home).absolute()} holds nothing yet. `prefassets demo` fills it, or set PREFASSETS_HOME."
+        )
+    return store
+
+
+def _launcher() -> "Launcher":
+    from prefassets.launch import Launcher
+
+    return Launcher(settings())
+
+
+def _say(line: str) -> None:
+    click.echo(f"[{time.strftime('%H:%M:%S')}] {line}", err=True)
+
+
+# ---- running
+
+
+@cli.command()
+@click.option(
+    "--scale",
+    type=click.FloatRange(0.05, 1),
+    default=None,
+    help=f"Share of PRISM's 1,500 users to make [default: {DEMO_SCALE}]",
+)
+@format_option
+def demo(scale: float | None, form: str) -> None:
+    """Run the demo study from raw data to its verdict table: synthetic PRISM, a tiny model, 27 adapters."""
+    started = time.monotonic()
+    store = _store()
+    asked = scale if scale is not None else settings().scale
+    if store.pinned() is None and asked is None:
+        asked = DEMO_SCALE
+    source = store.pin(settings().prism, asked, settings().seed)
+    study = all_studies()["demo"]
+    _say(f"{source}, home {Path(settings().home).absolute()}")
+    finish(study)
+    _say(f"done in {time.monotonic() - started:.0f} s")
+    print_verdicts(store, study, form)
+    if form == "table":
+        print_planted(store, study)
+        click.echo('Ask more: prefassets sql "from verdicts.transfer"; look around: make ui', err=True)
+
+
+def finish(study: Study, stale: bool = False) -> None:
+    """Make everything a study still lacks, here, and judge it."""
+    from prefassets.resources.cells import unfinished
+
+    launcher = _launcher()
+    for line in launcher.prepare(study):
+        _say(line)
+    states = unfinished(launcher.store, study, stale)
+    try:
+        for line in launcher.train(study, states):
+            _say(line)
+    finally:
+        _say("verdicts and warehouse.duckdb")
+        launcher.judge()
+
+
+@cli.command()
+@click.argument("study", type=StudyName())
+@click.option("--stale", is_flag=True, help="Also cells that were trained by another recipe than the study now says.")
+@click.option("--launch", is_flag=True, help="Train exactly these cells: by Dagster's daemon if it runs, else here.")
+@click.option(
+    "--format", "form", type=click.Choice(["lines", "table", "csv", "json"]), default="lines", show_default=True
+)
+def missing(study: Study, stale: bool, launch: bool, form: str) -> None:
+    """Print the cells of STUDY that have no finished adapter and margins, one `cohort|seed` a line."""
+    from prefassets.resources.cells import unfinished
+
+    states = unfinished(_store(), study, stale)
+    if form == "lines":
+        if states:
+            click.echo("\n".join(state.cell.key for state in states))
+    else:
+        columns = {"cell": pl.String, "state": pl.String, "reason": pl.String}
+        show(
+            pl.DataFrame([(state.cell.key, state.state, state.reason) for state in states], columns, orient="row"), form
+        )
+    if not launch or not states:
+        return
+    _home_in_use() if study.name != "demo" else _store().pin(settings().prism, settings().scale, settings().seed)
+    launcher = _launcher()
+    if not launcher.daemon_is_running():
+        _say("no Dagster daemon watches this home: running here")
+        finish(study, stale)
+        return
+    for line in launcher.prepare(study):
+        _say(line)
+    _say(f"backfill {launcher.backfill(study, states)}: {len(states)} cells")
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def ui(options: tuple[str, ...]) -> None:
+    """Start Dagster's web server and daemon on this home; OPTIONS go to `dagster dev` (e.g. --port 3001)."""
+    from prefassets.launch import prepare_dagster_home
+
+    prepare_dagster_home(settings())
+    dagster = Path(sys.executable).with_name("dagster")
+    os.execv(dagster, [str(dagster), "dev", "-m", "prefassets.definitions", *options])
+
+
+# ---- asking
+
+
+@cli.command()
+@click.argument("study", type=StudyName())
+@format_option
+def plan(study: Study, form: str) -> None:
+    """Print what STUDY will train, and how many cells it shares with other studies."""
+    from prefassets.resources.cells import cell_states, shared_cells
+
+    states = [state.state for state in cell_states(_store(), study)]
+    rows = [
+        ("base model", study.base_model),
+        (
+            "method",
+            f"{study.method}, {study.hyperparameters.steps:,} steps of {study.hyperparameters.batch_size} pairs",
+        ),
+        ("splits", ", ".join(f"{split} ({expected.value})" for split, expected in study.expected.items())),
+        ("seeds", ", ".join(study.seed_keys)),
+        ("cells", f"{len(study.cells)} = {len(study.cohorts)} cohorts x {len(study.seed_keys)} seeds"),
+        *((f"  {state}", str(states.count(state))) for state in ("finished", "missing", "unscored", "stale")),
+        *(
+            (f"  shared with {name}", f"{count}: trained once, adopted there")
+            for name, count in shared_cells(study, list(all_studies().values())).items()
+        ),
+        *((f"deviation {number}", text) for number, text in enumerate(study.deviations, start=1)),
+    ]
+    show(pl.DataFrame(rows, ["plan", study.name], orient="row"), form, study.question)
+
+
+VERDICTS = """
+    select
+        rule.split, rule.expected, rule.readout,
+        rule.seeds_run || ' of ' || rule.seeds_planned as seeds,
+        round(rule.mean_difference_pp, 2) as mean_difference_pp,
+        round(rule.sd_difference_pp, 2) as sd_difference_pp,
+        rule.seeds_in_direction || '/' || rule.seeds_run as same_direction,
+        rule.reported_rule,
+        round(transfer.interaction_pp, 2) as interaction_pp
+    from verdicts.reported_rule as rule
+    left join (
+        select study, split, 'held_out' as readout, avg(interaction_pp) as interaction_pp
+        from verdicts.transfer where metric = 'pref_acc' group by all
+    ) as transfer using (study, split, readout)
+    where rule.study = $study
+    order by list_position($splits, rule.split), rule.readout
+"""
+
+
+def print_verdicts(store: "Store", study: Study, form: str) -> None:
+    """Print the verdict table of a study, as its cells stand now."""
+    from prefassets.resources.cells import unfinished
+
+    with store.connect(["verdicts.reported_rule", "verdicts.transfer"], current=True) as connection:
+        rows = connection.sql(VERDICTS, params={"study": study.name, "splits": list(study.expected)}).pl()
+    lacking = len(unfinished(store, study))
+    title = f"{study.name}: A - B in percentage points, {store.pinned()}"
+    show(rows, form, title)
+    if form == "table" and lacking:
+        click.echo(f"{lacking} of {len(study.cells)} cells are missing: prefassets missing {study.name}", err=True)
+
+
+def print_planted(store: "Store", study: Study) -> None:
+    """Print what synthetic PRISM planted in the splits of a study; no verdict reads it."""
+    with store.connect(["prism.planted_truth"]) as connection:
+        rows = connection.sql(
+            """
+            select split, effect,
+                any_value(round(value, 2)) filter (where quantity = 'contrast_pp') as contrast_pp,
+                any_value(round(value, 2)) filter (where quantity = 'interaction_pp') as interaction_pp
+            from prism.planted_truth
+            where quantity in ('contrast_pp', 'interaction_pp') and list_contains($splits, split)
+            group by all order by list_position($splits, split)
+            """,
+            params={"splits": list(study.expected)},
+        ).pl()
+    if not rows.is_empty():
+        show(rows, "table", "What was planted (the best that any adapter could show)")
+
+
+@cli.command()
+@click.argument("study", type=StudyName(), required=False)
+@click.option(
+    "--contrasts", type=click.Path(dir_okay=False, path_type=Path), help="A CSV file of contrasts measured anywhere."
+)
+@format_option
+def verdicts(study: Study | None, contrasts: Path | None, form: str) -> None:
+    """Print the verdict table of STUDY, or of the contrasts in a CSV file.
+
+    The file has the columns study, split, seed, difference_pp (points, A - B) and expected (`A > B`, `A < B`, `A = B`
+    or `exploratory`); it needs no home.
+    """
+    if (study is None) == (contrasts is None):
+        raise click.UsageError("give a STUDY or --contrasts FILE.csv, one of them")
+    if contrasts is not None:
+        from prefassets.resources.contrasts import judge_contrasts
+
+        show(judge_contrasts(contrasts), form)
+    elif study is not None:
+        print_verdicts(_home_in_use(), study, form)
+
+
+@cli.command()
+@click.argument("query")
+@format_option
+def sql(query: str, form: str) -> None:
+    """Run one read-only QUERY over every table, always current: `prefassets sql "from verdicts.contrast"`."""
+    import duckdb
+
+    with _home_in_use().connect(current=True) as connection:
+        try:
+            statements = connection.extract_statements(query)
+            if len(statements) != 1 or statements[0].type not in (
+                duckdb.StatementType.SELECT,
+                duckdb.StatementType.EXPLAIN,
+            ):
+                raise click.UsageError(
+                    "one SELECT (or SHOW, DESCRIBE, SUMMARIZE, EXPLAIN) was wanted; nothing here writes"
+                )
+            show(connection.sql(query).pl(), form)
+        except duckdb.Error as error:
+            raise click.ClickException(str(error)) from error
+
+
+@cli.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--with-adapters", is_flag=True, help="Also the adapters' files, as blobs, in training.adapter_files.")
+def export(file: Path, with_adapters: bool) -> None:
+    """Write every table into FILE, a DuckDB database that needs nothing else. Replaces an existing FILE whole."""
+    from prefassets.resources.warehouse import export_to
+
+    rows = export_to(_home_in_use(), file, with_adapters)
+    click.echo(f"{file}: {len(rows)} tables, {sum(rows.values()):,} rows")
+
+
+@cli.command()
+@format_option
+def doctor(form: str) -> None:
+    """Print what is installed, what the home holds, and what is missing or left over."""
+    from prefassets.resources.doctor import examine
+
+    rows = [asdict(finding) for finding in examine(settings())]
+    show(pl.DataFrame(rows), form)
+    if any(row["state"] == "wrong" for row in rows):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,43 @@
+"""Everything Dagster sees: assets, checks, jobs, the automation sensor and the store."""
+
+import dagster as dg
+
+from prefassets.assets import model, prism, splits, studies, training, verdicts, warehouse
+from prefassets.resources.store import Store
+from prefassets.settings import settings
+
+ASSETS = [
+    *dg.load_assets_from_modules([prism, splits, studies, model, warehouse]),
+    *training.STUDY_ASSETS,
+    *training.COLLECTED_ASSETS,
+    *verdicts.ASSETS,
+]
+CHECKS = dg.load_asset_checks_from_modules([prism, splits, training, verdicts])
+
+EXECUTORS = {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}
+
+defs = dg.Definitions(
+    assets=ASSETS,
+    asset_checks=CHECKS,
+    jobs=[
+        dg.define_asset_job(
+            "data",
+            selection=dg.AssetSelection.groups("prism", "splits", "studies"),
+            description="Raw PRISM to pairs, covariates, folds and splits, and the study files as tables.",
+        ),
+        dg.define_asset_job(
+            "verdicts",
+            selection=dg.AssetSelection.groups("training", "verdicts", "warehouse"),
+            description="Collect what is finished, judge it, and publish warehouse.duckdb. Runs on whatever seeds exist.",
+        ),
+    ],
+    sensors=[
+        dg.AutomationConditionSensorDefinition(
+            "after_any_change",
+            target=dg.AssetSelection.groups("training", "verdicts", "warehouse"),
+            default_status=dg.DefaultSensorStatus.RUNNING,
+        )
+    ],
+    resources={"store": Store(home=settings().home)},
+    executor=EXECUTORS[settings().executor],
+)

@@ -1,0 +1,56 @@
+"""Which pairs a cohort learns from, and which it is judged on."""
+
+import hashlib
+
+import polars as pl
+
+from prefassets.domain.training.recipe import digest
+
+
+def training_pairs(
+    pairs: pl.DataFrame,
+    folds: pl.DataFrame,
+    groups: pl.DataFrame,
+    split: str | None,
+    user_group: str | None,
+    held_out_fold: int,
+    max_pairs: int | None,
+) -> pl.DataFrame:
+    """The pairs of one cohort outside the held-out fold, ordered by pair_id.
+
+    Args:
+        pairs, folds, groups: the tables `prism.pairs`, `prism.folds` and `splits.assignments`.
+        split, user_group: the cohort; both None for everyone.
+        max_pairs: at most this many. Which ones is decided by the hash of the pair_id: the same for every seed, a
+            subset of what a larger cap takes, and blind to who or what is in the pair.
+    """
+    kept = _of_cohort(
+        pairs.join(folds.filter(pl.col("fold") != held_out_fold), on="user_id", how="semi"), groups, split, user_group
+    )
+    if max_pairs is not None and len(kept) > max_pairs:
+        by_hash = sorted(kept["pair_id"], key=lambda pair_id: hashlib.sha256(pair_id.encode()).digest())
+        kept = kept.filter(pl.col("pair_id").is_in(by_hash[:max_pairs]))
+    return kept.sort("pair_id")
+
+
+def held_out_pairs(
+    pairs: pl.DataFrame, folds: pl.DataFrame, groups: pl.DataFrame, split: str | None, held_out_fold: int
+) -> pl.DataFrame:
+    """The pairs that a cohort's adapter is scored on, ordered by pair_id: both groups of its split; everyone for everyone."""
+    unseen = pairs.join(folds.filter(pl.col("fold") == held_out_fold), on="user_id", how="semi")
+    return _of_cohort(unseen, groups, split, None).sort("pair_id")
+
+
+def _of_cohort(pairs: pl.DataFrame, groups: pl.DataFrame, split: str | None, user_group: str | None) -> pl.DataFrame:
+    if split is None:
+        return pairs
+    members = groups.filter(pl.col("split") == split, pl.col("user_group").is_not_null())
+    if user_group is not None:
+        members = members.filter(pl.col("user_group") == user_group)
+    return pairs.join(members, on="user_id", how="semi")
+
+
+def pair_digests(pairs: pl.DataFrame) -> dict[str, str]:
+    """Digest of what a trainer sees of each pair (prompt, chosen, rejected), by pair_id."""
+    columns = ("pair_id", "prompt", "chosen", "rejected")
+    return {pair_id: digest(seen) for pair_id, *seen in pairs.select(columns).iter_rows()}

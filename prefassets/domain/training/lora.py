@@ -1,0 +1,105 @@
+"""LoRA adapters on a shared base model: put on, written as PEFT files, and taken off without a trace."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import safetensors.torch
+import torch
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+
+from prefassets.domain.training.language_model import LanguageModel
+from prefassets.domain.training.quiet import quiet
+from prefassets.domain.training.recipe import Lora
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def lora_config(language_model: LanguageModel, lora: Lora) -> LoraConfig:
+    """PEFT's configuration of `lora` on every linear layer of this model but its output head, the layers by name."""
+    model = language_model.model
+    head = model.get_output_embeddings()
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=0.0,
+        target_modules=sorted(linear),
+        task_type="CAUSAL_LM",
+    )
+
+
+def adapter_files(adapted: PeftModel, language_model: LanguageModel) -> dict[str, bytes]:
+    """The adapter in PEFT layout, with the base model it belongs to; equal adapters give equal bytes."""
+    config = {
+        **adapted.peft_config["default"].to_dict(),
+        "base_model_name_or_path": language_model.name,  # PEFT would write the folder that the model was read from
+        "revision": language_model.revision,
+        "inference_mode": True,
+    }
+    weights = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    on_cpu = {name: weight.detach().to("cpu", copy=True).contiguous() for name, weight in sorted(weights.items())}
+    return {
+        ADAPTER_WEIGHTS: safetensors.torch.save(on_cpu, metadata={"format": "pt"}),
+        ADAPTER_CONFIG: json.dumps(config, indent=2, sort_keys=True, default=sorted).encode(),
+    }
+
+
+@contextmanager
+def with_adapter(language_model: LanguageModel, files: Mapping[str, bytes]) -> Iterator[LanguageModel]:
+    """The model with a trained adapter on it; without it again afterwards.
+
+    Raises:
+        ValueError: the adapter belongs to another base model.
+    """
+    config = PeftConfig.from_peft_type(**json.loads(files[ADAPTER_CONFIG]))
+    trained_on, here = (config.base_model_name_or_path, config.revision), (language_model.name, language_model.revision)
+    if config.revision is not None and trained_on != here:
+        raise ValueError(
+            f"the adapter was trained on {' revision '.join(trained_on)}, but the base model here is "
+            f"{' revision '.join(here)}; score it on its own base model, or train it again on this one"
+        )
+    weights = safetensors.torch.load(files[ADAPTER_WEIGHTS])
+    with left_untouched(language_model.model):
+        with quiet():
+            adapted = get_peft_model(language_model.model, config)
+            wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()
+            if unmatched := sorted(wanted ^ weights.keys()):
+                raise ValueError(f"the adapter's weights are not those of {language_model.name}: {unmatched[0]} is unmatched")
+            set_peft_model_state_dict(adapted, weights)
+        adapted.requires_grad_(False).eval()
+        yield language_model
+
+
+@contextmanager
+def left_untouched(model: torch.nn.Module) -> Iterator[None]:
+    """Whatever is put around the model's layers or patched onto it inside is gone afterwards, also after an error.
+
+    PEFT replaces layers and TRL the model's `forward`, both in place; neither changes a base weight.
+    """
+    layers = {name: dict(module.named_children()) for name, module in model.named_modules()}
+    own_attributes = dict(vars(model))
+    was_trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    try:
+        yield
+    finally:
+        for name, children in layers.items():
+            for child_name, child in children.items():
+                setattr(model.get_submodule(name), child_name, child)
+        for name in vars(model).keys() - own_attributes.keys():
+            delattr(model, name)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(was_trainable[name])
+        model.eval()

@@ -1,0 +1,145 @@
+"""The engine "trl": TRL's DPOTrainer, one cell at a time, on pairs that are already tokens with their reference."""
+
+import math
+import time
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import datasets
+import polars as pl
+import trl
+from transformers import PrinterCallback, TrainerCallback
+
+from prefassets.domain.training.encoding import EncodedPairs
+from prefassets.domain.training.language_model import device
+from prefassets.domain.training.lora import adapter_files, left_untouched, lora_config
+from prefassets.domain.training.methods import METHODS
+from prefassets.domain.training.order import data_order
+from prefassets.domain.training.quiet import quiet
+from prefassets.domain.training.recipe import Recipe
+from prefassets.domain.training.train import LOG_SCHEMA, CellToTrain, Diverged, FinishedCell, OnStep, TrainingData
+
+ENGINE = f"trl {trl.__version__}"
+
+
+def train_cell(cell: CellToTrain, data: TrainingData, on_step: OnStep | None = None) -> FinishedCell:
+    """Train one adapter with TRL.
+
+    Raises:
+        Diverged: a loss, a margin or a weight became infinite or not a number.
+        KeyError: the recipe's method does not exist, or one of the pairs is not in `data`.
+    """
+    started = time.monotonic()
+    hyperparameters = cell.recipe.hyperparameters
+    base = data.language_model
+    rows = _rows_in_training_order(cell, data)
+    log = _Log(cell, on_step)
+    with TemporaryDirectory() as folder, quiet(), left_untouched(base.model):  # the trainer insists on a folder
+        trainer = _SharedReferenceTrainer(
+            model=base.model,
+            args=_arguments(cell.recipe, folder),
+            train_dataset=rows,
+            processing_class=base.tokenizer,
+            peft_config=lora_config(base, hyperparameters.lora),
+            callbacks=[log],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        for name, weight in trainer.model.named_parameters():
+            if weight.requires_grad and not weight.isfinite().all():
+                raise Diverged(f"weight {name} is not finite after step {hyperparameters.steps}")
+        files = adapter_files(trainer.model, base)
+    return FinishedCell(
+        key=cell.key,
+        files=files,
+        log=log.table(),
+        seconds=time.monotonic() - started,
+        engine=ENGINE,
+        device=str(base.model.device),
+        train_pairs=len(cell.pair_ids),
+        steps=hyperparameters.steps,
+    )
+
+
+class _SharedReferenceTrainer(trl.DPOTrainer):
+    """DPOTrainer that takes rows as they are: tokens, with reference log-probs, in the order in which to see them."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        # Read the reference from the rows. Not by `precompute_ref_log_probs=True`: that computes it again for each seed.
+        self.precompute_ref_logps = True
+
+    def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any) -> datasets.Dataset:
+        return dataset
+
+    def _send_telemetry(self) -> None:
+        pass
+
+
+class _Log(TrainerCallback):
+    """Keeps every step's numbers, and ends a run whose numbers are not finite."""
+
+    def __init__(self, cell: CellToTrain, on_step: OnStep | None) -> None:
+        self.cell = cell
+        self.on_step = on_step
+        self.rows: list[tuple[int, float, float, float, float]] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if logs is None or "rewards/margins" not in logs:  # the summary at the end
+            return
+        loss, margin, step = logs["loss"], logs["rewards/margins"], state.global_step
+        if not (math.isfinite(loss) and math.isfinite(margin)):
+            raise Diverged(f"loss {loss} and margin {margin} at step {step} of {state.max_steps}")
+        self.rows.append((step, loss, margin, logs["rewards/accuracies"], logs["learning_rate"]))
+        if self.on_step:
+            self.on_step(self.cell.key, step, state.max_steps)
+
+    def table(self) -> pl.DataFrame:
+        batch_size, pairs = self.cell.recipe.hyperparameters.batch_size, len(self.cell.pair_ids)
+        seen = [step * batch_size for step, *_ in self.rows]
+        rows = [(*row, pairs_seen, pairs_seen / pairs) for row, pairs_seen in zip(self.rows, seen, strict=True)]
+        return pl.DataFrame(rows, schema=LOG_SCHEMA, orient="row")
+
+
+def _rows_in_training_order(cell: CellToTrain, data: TrainingData) -> datasets.Dataset:
+    """One row per pair and time it is seen; the trainer then only walks through them."""
+    hyperparameters = cell.recipe.hyperparameters
+    order = data_order(len(cell.pair_ids), hyperparameters.steps, hyperparameters.batch_size, cell.recipe.seed)
+    encoded: EncodedPairs = data.encoded.select(cell.pair_ids)
+    chosen, rejected = zip(*(data.reference_logps[pair_id] for pair_id in cell.pair_ids), strict=True)
+    rows = encoded.rows.select(
+        "prompt_ids",
+        "chosen_ids",
+        "rejected_ids",
+        ref_chosen_logps=pl.Series(chosen, dtype=pl.Float32),
+        ref_rejected_logps=pl.Series(rejected, dtype=pl.Float32),
+    )
+    return datasets.Dataset(rows[[position for batch in order for position in batch]].to_arrow())
+
+
+def _arguments(recipe: Recipe, folder: str) -> trl.DPOConfig:
+    hyperparameters = recipe.hyperparameters
+    return trl.DPOConfig(
+        output_dir=folder,
+        **METHODS[recipe.method].trl_options,
+        beta=hyperparameters.beta,
+        max_steps=hyperparameters.steps,
+        per_device_train_batch_size=hyperparameters.batch_size,
+        learning_rate=hyperparameters.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=0,
+        weight_decay=0.0,
+        max_grad_norm=hyperparameters.max_gradient_norm,
+        seed=recipe.seed,
+        train_sampling_strategy="sequential",
+        bf16=hyperparameters.precision == "bfloat16",
+        use_cpu=device().type == "cpu",
+        gradient_checkpointing=False,
+        max_length=None,  # the pairs are cut already
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # a loss that is not a number must be seen
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        dataloader_pin_memory=device().type == "cuda",
+    )

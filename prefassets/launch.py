@@ -1,0 +1,194 @@
+"""Running a study: what is missing, in this process or through Dagster's daemon, always exactly the missing cells."""
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.execution.backfill import PartitionBackfill
+
+from prefassets.resources.cells import CellState, StudyData, unfinished
+from prefassets.resources.store import Store
+from prefassets.settings import Settings
+from prefassets.studies.study import Study
+
+_PACKAGE = Path(__file__).resolve().parent
+DAGSTER_YAML = next(
+    path
+    for path in (_PACKAGE / "deployments/local/dagster.yaml", _PACKAGE.parent / "deployments/local/dagster.yaml")
+    if path.exists()
+)
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class RunFailed(RuntimeError):
+    """A Dagster run ended without success."""
+
+
+def prepare_dagster_home(settings: Settings) -> Path:
+    """Point Dagster at the home's own folder, with telemetry off; an existing DAGSTER_HOME or dagster.yaml is respected."""
+    folder = Path(os.environ.setdefault("DAGSTER_HOME", str(settings.dagster_home)))
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "dagster.yaml").exists():
+        shutil.copyfile(DAGSTER_YAML, folder / "dagster.yaml")
+    return folder
+
+
+def key_ranges(study: Study, keys: Collection[str], most: int) -> list[list[str]]:
+    """Partition keys cut into runs of at most `most`, each of which Dagster can name by its first and last key.
+
+    A range of two dimensions is every combination of neighbouring cohorts with neighbouring seeds, so a ragged set needs
+    several. No range holds a key that was not asked for, and each key is in one range.
+    """
+    wanted = set(keys)
+    by_seeds = [
+        (cohort, tuple(seed for seed in study.seed_keys if f"{cohort}|{seed}" in wanted)) for cohort in study.cohorts
+    ]
+    ranges = []
+    for seeds, neighbours in groupby(by_seeds, key=itemgetter(1)):
+        cohorts = [cohort for cohort, _ in neighbours]
+        for run in _neighbouring(seeds, study.seed_keys):
+            for some_seeds in _chunks(run, most):
+                for some_cohorts in _chunks(cohorts, most // len(some_seeds)):
+                    ranges.append([f"{cohort}|{seed}" for cohort in some_cohorts for seed in some_seeds])
+    return ranges
+
+
+def _neighbouring(some: Sequence[str], all_of_them: Sequence[str]) -> list[list[str]]:
+    """`some`, in order, cut wherever one of `all_of_them` is left out."""
+    by_gap = groupby(enumerate(some), key=lambda item: all_of_them.index(item[1]) - item[0])
+    return [[value for _, value in group] for _, group in by_gap]
+
+
+def _chunks(values: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [values[start : start + size] for start in range(0, len(values), size)]
+
+
+class Launcher:
+    """Runs parts of the asset graph and keeps Dagster's record of them."""
+
+    def __init__(self, settings: Settings) -> None:
+        prepare_dagster_home(settings)
+        from prefassets.definitions import defs
+
+        self.store = Store(home=settings.home)
+        self.instance = dg.DagsterInstance.get()
+        self._job = defs.resolve_implicit_global_asset_job_def()
+        self._graph = defs.resolve_asset_graph()
+        self._settings = settings
+
+    # ---- in this process
+
+    def run(
+        self, assets: Collection[dg.AssetKey], partition: str | None = None, tags: dict[str, str] | None = None
+    ) -> None:
+        """Materialise assets here and now, in one run.
+
+        Raises:
+            RunFailed: with the message of the step or blocking check that failed.
+        """
+        job = self._job.get_subset(asset_selection=set(assets))
+        result = job.execute_in_process(
+            instance=self.instance, partition_key=partition, tags=tags, raise_on_error=False, run_config=_QUIET
+        )
+        if not result.success:
+            raise RunFailed(_why(result))
+
+    def prepare(self, study: Study) -> Iterator[str]:
+        """Make what a study's cells need and this home lacks; yields a line of what is being made, before it is."""
+        tables = [f"{key.path[0]}.{key.path[1]}" for key in self._group("prism", "splits")]
+        if not all(self.store.parts(table) for table in tables):
+            yield "raw data, pairs, covariates, folds, splits"
+            self.run(self._group("prism", "splits"))
+        yield "study files"
+        self.run(self._group("studies"))
+        if StudyData(self.store, study).base_revision is None:
+            yield f"base model {study.base_model}"
+            self.run([dg.AssetKey(["model", "base"])], study.base_model)
+        lacking = self.store.query(
+            "select pair_id from prism.pairs anti join (select pair_id, revision from model.reference"
+            " where reference = $reference) as made using (pair_id)",
+            reference=study.reference,
+        )
+        if not lacking.is_empty():
+            yield f"reference pass of {study.base_model} over all pairs"
+            self.run([dg.AssetKey(["model", "reference"])], study.reference)
+
+    def train(self, study: Study, states: Sequence[CellState]) -> Iterator[str]:
+        """Train and score exactly these cells here; yields a line before each stage.
+
+        Raises:
+            RunFailed: at least one cell failed; all others are finished and scored first.
+        """
+        to_train = [state.cell.key for state in states if state.state != "unscored"]
+        failures = []
+        for name, keys in (("adapters", to_train), ("margins", [state.cell.key for state in states])):
+            if name == "margins":
+                unscored = {state.cell.key for state in unfinished(self.store, study) if state.state == "unscored"}
+                keys = [key for key in keys if key in unscored]
+            for run in key_ranges(study, keys, self._settings.cells_per_job):
+                yield f"{'training' if name == 'adapters' else 'scoring'} {len(run)} cells of {study.name}"
+                try:
+                    self.run([dg.AssetKey([study.name, name])], tags={RANGE_START: run[0], RANGE_END: run[-1]})
+                except RunFailed as error:
+                    failures.append(str(error))
+        if failures:
+            raise RunFailed("\n".join(failures))
+
+    def judge(self) -> None:
+        """Collect what is finished, run the verdict tables, and publish warehouse.duckdb."""
+        self.run(self._group("training", "verdicts", "warehouse"))
+
+    # ---- through the daemon
+
+    def daemon_is_running(self) -> bool:
+        """Whether a Dagster daemon (`make ui`) watches this home and would pick up a backfill."""
+        heartbeat = self.instance.get_daemon_heartbeats().get("BACKFILL")
+        return heartbeat is not None and time.time() - heartbeat.timestamp < 60
+
+    def backfill(self, study: Study, states: Sequence[CellState]) -> str:
+        """Ask the daemon for exactly these cells; returns the backfill's id."""
+        backfill_id = uuid.uuid4().hex[:8]
+        self.instance.add_backfill(
+            PartitionBackfill.from_asset_partitions(
+                backfill_id=backfill_id,
+                asset_graph=self._graph,
+                partition_names=[state.cell.key for state in states],
+                asset_selection=[dg.AssetKey([study.name, name]) for name in ("adapters", "margins")],
+                backfill_timestamp=time.time(),
+                tags={"prefassets/study": study.name},
+                dynamic_partitions_store=self.instance,
+                all_partitions=False,
+                title=f"{len(states)} cells of {study.name}",
+                description="prefassets missing --launch",
+                run_config=None,
+            )
+        )
+        return backfill_id
+
+    # ----
+
+    def _group(self, *names: str) -> list[dg.AssetKey]:
+        return sorted(dg.AssetSelection.groups(*names).resolve(self._graph))
+
+
+def _why(result: dg.ExecuteInProcessResult) -> str:
+    lines = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            lines.append(f"{event.step_key}: {error.message.strip() if error else 'failed'}")
+        elif event.event_type_value == "ASSET_CHECK_EVALUATION" and not event.asset_check_evaluation_data.passed:
+            found = event.asset_check_evaluation_data
+            if found.severity == dg.AssetCheckSeverity.ERROR:
+                values = {name: value.value for name, value in found.metadata.items()}
+                lines.append(f"check {found.check_name} of {found.asset_key.to_user_string()} failed: {values}")
+    return "\n".join(dict.fromkeys(lines)) or "the run failed; open `make ui` for its log"

@@ -1,0 +1,145 @@
+"""The cells of a study against the store: which are finished, and what is wrong with the others."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import polars as pl
+
+from prefassets.domain.prism.cohorts import held_out_pairs, pair_digests, training_pairs
+from prefassets.domain.training.recipe import Recipe, differences, digest
+from prefassets.resources.store import Store
+from prefassets.studies.study import Cell, Study
+
+State = Literal["finished", "missing", "unscored", "stale"]
+
+
+def artifact(cell: Cell) -> str:
+    """Name of a cell's adapter in the store, `demo/age.A/seed-42`."""
+    return f"{cell.study}/{cell.cohort}/seed-{cell.seed_key}"
+
+
+@dataclass(frozen=True)
+class CellState:
+    """What a home holds of one cell. `reason` says in words what is missing or which field of the recipe differs."""
+
+    cell: Cell
+    state: State
+    reason: str = ""
+
+
+class StudyData:
+    """What the cells of one study share: pairs, folds, groups and the base model's revision, each read once."""
+
+    def __init__(self, store: Store, study: Study) -> None:
+        self.store = store
+        self.study = study
+
+    @cached_property
+    def pairs(self) -> pl.DataFrame:
+        return self.store.read("prism.pairs")
+
+    @cached_property
+    def folds(self) -> pl.DataFrame:
+        return self.store.read("prism.folds")
+
+    @cached_property
+    def groups(self) -> pl.DataFrame:
+        return self.store.read("splits.assignments")
+
+    @cached_property
+    def base_revision(self) -> str | None:
+        """Revision of the study's base model; None while `model/base` was never made."""
+        rows = self.store.query(
+            "select revision from model.base where base_model = $base_model", base_model=self.study.base_model
+        )
+        return None if rows.is_empty() else rows["revision"].item()
+
+    def training_pairs(self, cell: Cell) -> pl.DataFrame:
+        """The cell's training pairs; see `domain.prism.cohorts.training_pairs`.
+
+        Raises:
+            ValueError: the cohort has fewer pairs than one batch.
+        """
+        cap = self.study.hyperparameters.max_pairs
+        rows = training_pairs(self.pairs, self.folds, self.groups, cell.split, cell.user_group, cell.fold, cap)
+        if len(rows) < self.study.hyperparameters.batch_size:
+            raise ValueError(
+                f"{cell.study}: cohort {cell.cohort} has {len(rows)} training pairs outside fold {cell.fold}, less than "
+                f"one batch of {self.study.hyperparameters.batch_size}; see splits.balance, or use more data."
+            )
+        return rows
+
+    def held_out_pairs(self, cell: Cell) -> pl.DataFrame:
+        return held_out_pairs(self.pairs, self.folds, self.groups, cell.split, cell.fold)
+
+    @cached_property
+    def _pair_digests(self) -> dict[str, str]:
+        return pair_digests(self.pairs)
+
+    @cached_property
+    def _cohort_digests(self) -> dict[tuple[str, int], str]:
+        return {}
+
+    def recipe(self, cell: Cell) -> Recipe:
+        """Today's recipe of a cell.
+
+        Raises:
+            ValueError: the base model was not made yet, or the cohort is too small.
+        """
+        if self.base_revision is None:
+            raise ValueError(f"model/base has no row for {self.study.base_model!r}; materialise it first")
+        key = cell.cohort, cell.fold
+        if key not in self._cohort_digests:
+            ids = self.training_pairs(cell)["pair_id"]
+            self._cohort_digests[key] = digest([[pair_id, self._pair_digests[pair_id]] for pair_id in ids])
+        return self.study.recipe(cell, self.base_revision, self._cohort_digests[key])
+
+
+def cell_states(store: Store, study: Study) -> list[CellState]:
+    """The state of every cell of a study, in the study's order. Cheap: no model is loaded.
+
+    finished: its record is what today's recipe says, and its held-out pairs are scored; missing: no record;
+    unscored: trained, but its margins are missing; stale: its record is of another recipe.
+    """
+    records = store.records(study.name)
+    scored = store.query(
+        "select distinct cohort, seed, fold, fingerprint from training.margins where study = $study", study=study.name
+    ).rows()
+    data = StudyData(store, study)
+    states = []
+    for cell in study.cells:
+        record = records.get(artifact(cell))
+        if record is None:
+            states.append(CellState(cell, "missing", "no finished adapter"))
+        elif data.base_revision is None:
+            states.append(CellState(cell, "stale", f"base model {study.base_model} is gone from this home"))
+        elif changed := differences(record["recipe"], data.recipe(cell).as_dict()):
+            states.append(CellState(cell, "stale", "; ".join(changed)))
+        elif (cell.cohort, cell.seed, cell.fold, record["fingerprint"]) not in scored:
+            states.append(CellState(cell, "unscored", "no margins on held-out pairs"))
+        else:
+            states.append(CellState(cell, "finished"))
+    return states
+
+
+def unfinished(store: Store, study: Study, stale: bool = False) -> list[CellState]:
+    """Cells without a finished adapter and margins; with `stale`, also those whose record is of another recipe."""
+    wanted = {"missing", "unscored", "stale"} if stale else {"missing", "unscored"}
+    return [state for state in cell_states(store, study) if state.state in wanted]
+
+
+def shared_cells(study: Study, studies: list[Study]) -> dict[str, int]:
+    """How many of a study's cells have the same recipe as a cell of each other study.
+
+    Compared without looking at data: equal method, base model, hyperparameters, cohort, seed and fold are equal recipes
+    within one home.
+    """
+
+    def identity(other: Study) -> set[tuple[Any, ...]]:
+        shared = (other.method, other.base_model, other.hyperparameters)
+        return {(*shared, cell.cohort, cell.seed, cell.fold) for cell in other.cells}
+
+    mine = identity(study)
+    counts = {other.name: len(mine & identity(other)) for other in studies if other.name != study.name}
+    return {name: count for name, count in counts.items() if count}

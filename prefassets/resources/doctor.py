@@ -1,0 +1,88 @@
+"""What is installed, what a home holds, and what a killed process left behind."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from prefassets.resources.cells import cell_states
+from prefassets.resources.store import Store
+from prefassets.settings import Settings
+from prefassets.studies import all_studies
+
+PACKAGES = (
+    "dagster",
+    "dagster-webserver",
+    "dagster-k8s",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "duckdb",
+    "polars",
+    "statsmodels",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `wrong` needs a person; `note` is good to know."""
+
+    what: str
+    state: Literal["ok", "note", "wrong"]
+    found: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at the installation and the home; changes nothing."""
+    return [*_packages(), _accelerator(), *_home(Store(home=settings.home), Path(settings.home).absolute())]
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for name in PACKAGES:
+        try:
+            findings.append(Finding(name, "ok", metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            findings.append(Finding(name, "wrong", "not installed: make install"))
+    return findings
+
+
+def _accelerator() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("accelerator", "ok", torch.cuda.get_device_name())
+    return Finding("accelerator", "note", f"none; torch runs on {torch.get_num_threads()} CPU threads")
+
+
+def _home(store: Store, folder: Path) -> list[Finding]:
+    source = store.pinned()
+    if source is None:
+        return [Finding("home", "note", f"{folder} is empty: prefassets demo")]
+    findings = [Finding("home", "ok", f"{folder}: {source}")]
+    free = shutil.disk_usage(folder).free / 2**30
+    findings.append(Finding("free disk", "ok" if free > 5 else "wrong", f"{free:.0f} GiB"))
+    for study in all_studies().values():
+        states = [state.state for state in cell_states(store, study)]
+        if started := len(states) - states.count("missing"):
+            wrong = {state: states.count(state) for state in ("missing", "unscored", "stale") if state in states}
+            text = f"{states.count('finished')} of {len(states)} cells finished" + "".join(
+                f", {count} {state}" for state, count in wrong.items()
+            )
+            findings.append(Finding(f"study {study.name}", "note" if wrong and started else "ok", text))
+    strays = store.stray_files()
+    findings.append(
+        Finding("temporary files", "note", f"{len(strays)} left by a killed process, safe to delete: {strays[0]} ...")
+        if strays
+        else Finding("temporary files", "ok", "none left over")
+    )
+    database = folder / "warehouse.duckdb"
+    findings.append(
+        Finding("warehouse.duckdb", "ok", f"{os.path.getsize(database) / 2**20:.1f} MiB")
+        if database.exists()
+        else Finding("warehouse.duckdb", "note", "not made yet")
+    )
+    return findings

@@ -1,0 +1,173 @@
+"""The tables that SQL writes: one SELECT per file of `sql/`, which declares itself.
+
+`sql/verdicts/contrast.sql` is the table and asset `verdicts.contrast`. Its leading comment is the declaration: first what
+one row is, then a line per column, name and meaning two spaces apart (a deeper-indented line carries on). A column that
+keeps the name of a column it reads inherits that comment. Dependencies are what DuckDB's own parser finds in FROM.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from prefassets.resources.tables import TABLES, Column, Table
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+SQL_FOLDER = next(folder for folder in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if folder.is_dir())
+
+_COLUMN_LINE = re.compile(r"^-- ([a-z_0-9]+(?:, [a-z_0-9]+)*)\s{2,}(\S.*)$")
+_CONTINUED = re.compile(r"^--\s{3,}(\S.*)$")
+
+
+class BadSql(ValueError):
+    """A file of `sql/` cannot be used."""
+
+
+@dataclass(frozen=True)
+class SqlTable:
+    """One file of `sql/`: its SELECT, what it reads, and the table that it makes."""
+
+    table: Table
+    sql: str
+    dependencies: tuple[str, ...]
+
+
+def tables_read(sql: str) -> tuple[str, ...]:
+    """The `schema.table` names in the FROM clauses of one SELECT, sorted; its own CTEs are not among them.
+
+    Raises:
+        BadSql: not a single SELECT, or a table is named without its schema.
+    """
+    with duckdb.connect() as connection:
+        ((parsed,),) = connection.execute("select json_serialize_sql(?)", [sql]).fetchall()
+    tree = json.loads(parsed)
+    if tree["error"]:
+        raise BadSql(tree["error_message"])
+    if len(tree["statements"]) != 1:
+        raise BadSql(f"one SELECT was wanted; there are {len(tree['statements'])}")
+    found: set[tuple[str, str]] = set()
+    local: set[str] = set()
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get("type") == "BASE_TABLE":
+                found.add((node["schema_name"], node["table_name"]))
+            if "cte_map" in node:
+                local.update(entry["key"] for entry in node["cte_map"]["map"])
+            for child in node.values():
+                walk(child)
+        elif isinstance(node, list):
+            for child in node:
+                walk(child)
+
+    walk(tree)
+    if bare := sorted(name for schema, name in found if not schema and name not in local):
+        raise BadSql(f"table {bare[0]!r} is named without its schema, e.g. training.{bare[0]}")
+    return tuple(sorted(f"{schema}.{name}" for schema, name in found if schema))
+
+
+def create_empty(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Make `table` without rows in `connection`, as its declaration says."""
+    schema, _ = table.name.split(".")
+    empty = table.empty()  # noqa: F841  DuckDB reads the variable by name
+    connection.execute(f"create schema if not exists {schema}; create table {table.name} as select * from empty")
+
+
+def sql_literal(text: str) -> str:
+    """`text` as a SQL string, where DuckDB takes no parameter."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@cache
+def sql_tables() -> dict[str, SqlTable]:
+    """Every table of `sql/`, each after the tables it reads.
+
+    Raises:
+        BadSql: a file is not one SELECT, reads an unknown table, fails to bind, or leaves a column without a comment.
+    """
+    texts = {f"{path.parent.name}.{path.stem}": path.read_text() for path in sorted(SQL_FOLDER.glob("*/*.sql"))}
+    reads: dict[str, tuple[str, ...]] = {}
+    for name, text in texts.items():
+        try:
+            reads[name] = tables_read(text)
+        except BadSql as error:
+            raise BadSql(f"sql/{name.replace('.', '/')}.sql: {error}") from error
+        if unknown := [table for table in reads[name] if table not in TABLES and table not in texts]:
+            raise BadSql(
+                f"sql/{name.replace('.', '/')}.sql reads {unknown[0]}, which no code and no file of sql/ declares"
+            )
+
+    declared = dict(TABLES)
+    result: dict[str, SqlTable] = {}
+    with duckdb.connect() as connection:
+        for table in TABLES.values():
+            create_empty(connection, table)
+        for name in TopologicalSorter(reads).static_order():
+            if name in texts:
+                declared[name] = _declare(connection, name, texts[name], [declared[read] for read in reads[name]])
+                result[name] = SqlTable(declared[name], texts[name], reads[name])
+                create_empty(connection, declared[name])
+    return result
+
+
+def _declare(connection: duckdb.DuckDBPyConnection, name: str, text: str, reads: list[Table]) -> Table:
+    description, comments = _header(text)
+    place = f"sql/{name.replace('.', '/')}.sql"
+    if not description:
+        raise BadSql(f"{place} must begin with a comment that says what one row is")
+    try:
+        schema = connection.sql(text).pl().schema
+    except duckdb.Error as error:
+        raise BadSql(f"{place}: {error}") from error
+    for table in reversed(reads):
+        comments = {column: declared.comment for column, declared in table.columns.items()} | comments
+    if missing := [column for column in schema if column not in comments]:
+        raise BadSql(f"{place}: column {missing[0]!r} has no comment; add `-- {missing[0]}  what it means` at the top")
+    columns = {column: Column(dtype, comments[column], nullable=True) for column, dtype in schema.items()}
+    return Table(name, description, columns)
+
+
+def _header(text: str) -> tuple[str, dict[str, str]]:
+    """The description and the column comments of the leading comment lines."""
+    description: list[str] = []
+    comments: dict[str, str] = {}
+    current: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("--"):
+            break
+        if found := _COLUMN_LINE.match(line):
+            current = found[1].split(", ")
+            comments |= dict.fromkeys(current, found[2].strip())
+        elif current and (more := _CONTINUED.match(line)):
+            comments |= {column: f"{comments[column]} {more[1].strip()}" for column in current}
+        else:
+            description.append(line.removeprefix("--").strip())
+    return " ".join(description).strip(), comments
+
+
+@cache
+def all_tables() -> dict[str, Table]:
+    """Every table of the platform by name: those that Python writes, then those that SQL writes."""
+    return TABLES | {name: found.table for name, found in sql_tables().items()}
+
+
+def run_sql(name: str, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The rows that the SQL table `name` gives for the given rows of the tables it reads (no rows where none are given).
+
+    Columns that a given table lacks are empty, so that a question can be asked of numbers measured anywhere.
+    """
+    found = sql_tables()[name]
+    with duckdb.connect() as connection:
+        for read in found.dependencies:
+            create_empty(connection, all_tables()[read])
+            if read in tables:
+                rows = tables[read]  # noqa: F841  DuckDB reads the variable by name
+                connection.execute(f"insert into {read} by name select * from rows")
+        return connection.sql(found.sql).pl()

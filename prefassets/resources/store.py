@@ -1,0 +1,283 @@
+"""The store: every table and artifact of one home. Nothing outside this file writes, renames or names a stored file.
+
+home.json                                     what the home is pinned to: data source, scale, seed
+tables/<schema>/<table>/<value>/.../part.parquet   one file per partition
+artifacts/<name>/...                          adapters and models; `record.json` is written last
+warehouse.duckdb                              the database that people query (see `warehouse.py`)
+dagster/                                      Dagster's own state
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import dagster as dg
+import duckdb
+import fsspec
+import polars as pl
+from fsspec.implementations.local import LocalFileSystem
+
+from prefassets.resources.sql_tables import all_tables, create_empty, sql_literal, sql_tables, tables_read
+from prefassets.resources.tables import Table
+
+RECORD = "record.json"
+_TEMPORARY = ".unfinished-"
+
+
+class WrongHome(ValueError):
+    """A home is pinned to another data source, scale or seed than the one asked for."""
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """What every number of a home comes from. `scale` and `seed` shape synthetic data; `seed` also fixes the folds."""
+
+    prism: str = "synthetic"
+    scale: float = 1.0
+    seed: int = 0
+
+    def __str__(self) -> str:
+        if self.prism == "synthetic":
+            return f"synthetic PRISM, scale {self.scale:g}, seed {self.seed}"
+        return f"PRISM from {self.prism}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One stored partition of a table: its partition values, its file, and a version that changes with its content."""
+
+    values: tuple[str, ...]
+    uri: str
+    version: str
+
+
+class Store(dg.ConfigurableResource):
+    """Every table of the platform, one Parquet file per partition, and every artifact, its record written last.
+
+    A file is written under a temporary name and renamed, so a reader sees the old rows or the new, never half,
+    and no writer waits for a reader. Nothing appends, so a rerun cannot count a row twice.
+    """
+
+    home: str
+
+    # ---- tables
+
+    def replace(
+        self, table: str, rows: pl.DataFrame, partition: Sequence[str] = (), metadata: Mapping[str, Any] | None = None
+    ) -> dg.MaterializeResult:
+        """Make `rows` the whole of one partition of `table`.
+
+        Args:
+            partition: a value for each of the table's partition columns; empty for a table without any.
+            metadata: what else Dagster should show beside the row count.
+
+        Raises:
+            TableMismatch: the rows do not fit the declared schema.
+            ValueError: the partition does not fit the table's partition columns.
+        """
+        declared = all_tables()[table]
+        rows = declared.conform(rows)
+        with self._replacing(self._part(declared, partition)) as temporary:
+            rows.write_parquet(temporary)
+        return dg.MaterializeResult(
+            asset_key=dg.AssetKey(table.split(".")), metadata={"dagster/row_count": len(rows), **(metadata or {})}
+        )
+
+    def read(self, table: str) -> pl.DataFrame:
+        """All rows of `table`; none if nothing was ever written."""
+        return self.query(f"from {table}")
+
+    def query(self, sql: str, **parameters: object) -> pl.DataFrame:
+        """Run one SELECT over the parts, in memory, with `$name` parameters; holds no lock on anything."""
+        with self.connect(tables_read(sql)) as connection:
+            return connection.sql(sql, params=parameters or None).pl()
+
+    def connect(self, tables: Collection[str] | None = None, current: bool = False) -> duckdb.DuckDBPyConnection:
+        """A DuckDB connection in memory in which `tables` (all, if None) are views.
+
+        Args:
+            current: make the tables of `sql/` from what they read, now, instead of reading what was last materialised.
+        """
+        wanted = set(all_tables() if tables is None else tables) & set(all_tables())
+        if current:
+            for name, found in reversed(sql_tables().items()):  # each after the tables it reads
+                if name in wanted:
+                    wanted.update(found.dependencies)
+        connection = duckdb.connect()
+        for name, table in all_tables().items():
+            if name not in wanted:
+                continue
+            schema, _ = name.split(".")
+            connection.execute(f"create schema if not exists {schema}")
+            if current and name in sql_tables():
+                connection.execute(f"create view {name} as {sql_tables()[name].sql}")
+            elif parts := self.parts(name):
+                files = ", ".join(sql_literal(part.uri) for part in parts)
+                connection.execute(f"create view {name} as from read_parquet([{files}])")
+            else:
+                create_empty(connection, table)
+        return connection
+
+    def parts(self, table: str) -> list[Part]:
+        """The stored partitions of `table`."""
+        folder = self._path("tables", *table.split("."))
+        found = self._files.find(folder, detail=True)
+        parts = []
+        for path, info in sorted(found.items()):
+            if path.endswith(".parquet"):
+                inner = path.removeprefix(folder).strip("/").removesuffix("part.parquet").strip("/")
+                values = tuple(unquote(value) for value in inner.split("/")) if inner else ()
+                version = f"{info.get('mtime') or info.get('LastModified')}-{info.get('ino', '')}-{info['size']}"
+                parts.append(Part(values, path, version))
+        return parts
+
+    # ---- artifacts
+
+    def put(self, artifact: str, files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
+        """Store an artifact whole. `record` goes last: while it is absent, the artifact does not exist.
+
+        An old record is removed first, so that it never stands beside new files.
+        """
+        self.discard(artifact)
+        for name, content in files.items():
+            self._write(self._path("artifacts", artifact, name), content)
+        described = {
+            name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+            for name, content in files.items()
+        }
+        text = json.dumps({**record, "files": described}, indent=1, default=str)
+        self._write(self._path("artifacts", artifact, RECORD), text.encode())
+
+    def record(self, artifact: str) -> dict[str, Any] | None:
+        """The record of a finished artifact, or None."""
+        try:
+            return json.loads(self._files.cat_file(self._path("artifacts", artifact, RECORD)))
+        except FileNotFoundError:
+            return None
+
+    def records(self, under: str = "") -> dict[str, dict[str, Any]]:
+        """Records of all finished artifacts whose name begins with the folder `under`, by artifact name."""
+        root = self._path("artifacts")
+        names = [
+            path.removeprefix(root).strip("/").removesuffix(f"/{RECORD}")
+            for path in self._files.find(self._path("artifacts", under))
+            if path.endswith(f"/{RECORD}")
+        ]
+        return {name: record for name in names if (record := self.record(name)) is not None}
+
+    def files(self, artifact: str) -> dict[str, bytes]:
+        """Contents of a finished artifact's files, by name.
+
+        Raises:
+            FileNotFoundError: the artifact is not finished, or a file of it is gone.
+        """
+        record = self.record(artifact)
+        if record is None:
+            raise FileNotFoundError(f"{self.home}/artifacts/{artifact} has no {RECORD}: it was never finished")
+        return {name: self._files.cat_file(self._path("artifacts", artifact, name)) for name in record["files"]}
+
+    def discard(self, artifact: str) -> None:
+        """Make an artifact unfinished by removing its record."""
+        path = self._path("artifacts", artifact, RECORD)
+        if self._files.exists(path):
+            self._files.rm_file(path)
+
+    # ---- the home itself
+
+    def pin(self, prism: str | None = None, scale: float | None = None, seed: int | None = None) -> DataSource:
+        """What this home is made of. The first call decides; later calls may repeat it or leave it out.
+
+        Raises:
+            WrongHome: the home is pinned to something else.
+        """
+        path = self._path("home.json")
+        wanted = {
+            name: value for name, value in (("prism", prism), ("scale", scale), ("seed", seed)) if value is not None
+        }
+        pinned = self.pinned()
+        if pinned is None:
+            pinned = DataSource(**wanted)
+            self._write(path, json.dumps(asdict(pinned), indent=1).encode())
+        for name, value in wanted.items():
+            if getattr(pinned, name) != value:
+                raise WrongHome(
+                    f"{self.home} holds {pinned}, but now {name} = {value!r} is asked for. Results of two sources "
+                    f"must not mix: unset PREFASSETS_{name.upper()}, or set PREFASSETS_HOME to a new folder."
+                )
+        return pinned
+
+    def pinned(self) -> DataSource | None:
+        """What this home is pinned to; None for a new home."""
+        try:
+            return DataSource(**json.loads(self._files.cat_file(self._path("home.json"))))
+        except FileNotFoundError:
+            return None
+
+    @contextmanager
+    def replacing_file(self, name: str) -> Iterator[tuple[Path, Path | None]]:
+        """A temporary local path that becomes the home's file `name`, and the path of the present file, if any."""
+        path = self._path(name)
+        with self._replacing(path) as temporary:
+            yield Path(temporary), Path(path) if self._files.exists(path) else None
+
+    def stray_files(self) -> list[str]:
+        """Temporary files that a killed process left behind; they are never read and may be deleted."""
+        return [path for path in self._files.find(self._path()) if _TEMPORARY in path]
+
+    # ---- files
+
+    @cached_property
+    def _files(self) -> fsspec.AbstractFileSystem:
+        return fsspec.core.url_to_fs(self.home)[0]
+
+    def _path(self, *names: str) -> str:
+        root = str(fsspec.core.url_to_fs(self.home)[1])
+        return "/".join((root.rstrip("/"), *(name for name in names if name)))
+
+    def _part(self, table: Table, partition: Sequence[str]) -> str:
+        if len(partition) != len(table.partition_columns):
+            raise ValueError(f"{table.name} is partitioned by {table.partition_columns}, not by {tuple(partition)}")
+        values = [quote(value, safe="@=") for value in partition]
+        return self._path("tables", *table.name.split("."), *values, "part.parquet")
+
+    def _write(self, path: str, content: bytes) -> None:
+        with self._replacing(path) as temporary:
+            Path(temporary).write_bytes(content)
+
+    @contextmanager
+    def _replacing(self, path: str) -> Iterator[str]:
+        """The one write rule: fill the temporary file that is given; it becomes `path` whole, or not at all."""
+        if not isinstance(self._files, LocalFileSystem):
+            raise NotImplementedError(f"{self.home}: a home on object storage is not supported yet; use a folder")
+        folder = os.path.dirname(path)
+        os.makedirs(folder, exist_ok=True)
+        temporary = os.path.join(folder, f"{_TEMPORARY}{uuid.uuid4().hex}")
+        try:
+            yield temporary
+            descriptor = os.open(temporary, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, path)
+            _sync_folder(folder)
+        finally:
+            if os.path.exists(temporary):
+                os.remove(temporary)
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a rename survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

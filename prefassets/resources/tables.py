@@ -1,0 +1,340 @@
+"""Every table that Python writes, declared once: columns, types, comments, partitions.
+
+The same declaration makes the empty table, checks every write, and feeds Dagster's column schema, the comments in
+`warehouse.duckdb` and the data dictionary. Tables that SQL writes declare themselves in `sql/` (see `sql_tables.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from prefassets.domain.prism.released import SURVEY_COLUMNS, UTTERANCE_COLUMNS
+
+TEXT, INTEGER, REAL, BOOLEAN = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
+MESSAGES = pl.List(pl.Struct({"role": pl.String(), "content": pl.String()}))
+
+
+class TableMismatch(ValueError):
+    """Rows do not fit the declared schema of their table."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its type, what it means (with units), and whether it may be empty."""
+
+    dtype: pl.DataType
+    comment: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the platform. `partition_columns` name the values whose combination is one part (one Parquet file)."""
+
+    name: str
+    description: str
+    columns: Mapping[str, Column]
+    partition_columns: tuple[str, ...] = ()
+
+    @property
+    def schema(self) -> pl.Schema:
+        return pl.Schema({name: column.dtype for name, column in self.columns.items()})
+
+    def empty(self) -> pl.DataFrame:
+        return pl.DataFrame(schema=self.schema)
+
+    def conform(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """`rows` in the declared column order and types.
+
+        Raises:
+            TableMismatch: a column is missing, unknown, of another type, or empty where it may not be.
+        """
+        if unknown := sorted(set(rows.columns) - set(self.columns)):
+            raise TableMismatch(f"{self.name} has no column {unknown}; its columns are {list(self.columns)}")
+        if missing := [name for name in self.columns if name not in rows.columns]:
+            raise TableMismatch(f"{self.name} needs the column {missing}; the rows have {rows.columns}")
+        try:
+            rows = rows.select(pl.col(name).cast(column.dtype) for name, column in self.columns.items())
+        except pl.exceptions.PolarsError as error:
+            raise TableMismatch(f"rows do not fit the types of {self.name}: {error}") from error
+        for name, column in self.columns.items():
+            if not column.nullable and (empty := rows[name].null_count()):
+                raise TableMismatch(f"{self.name}.{name} is empty in {empty} of {len(rows)} rows; it must have a value")
+        return rows
+
+
+def _optional(dtype: pl.DataType, comment: str) -> Column:
+    return Column(dtype, comment, nullable=True)
+
+
+STUDY = Column(TEXT, "the study's name")
+COHORT = Column(TEXT, "who the adapter learned from: `<split>.A`, `<split>.B` or `everyone`")
+SPLIT = Column(TEXT, "the split, a rule that puts users in group A, B or neither")
+CELL_SPLIT = _optional(TEXT, "the split of the cohort; empty for `everyone`")
+CELL_GROUP = _optional(TEXT, "the cohort's group, `A` or `B`; empty for `everyone`")
+SEED = Column(INTEGER, "the replicate: fixes adapter initialisation and data order")
+FOLD = Column(INTEGER, "the held-out fold, 0 to 4")
+FINGERPRINT = Column(TEXT, "digest of everything that determines the adapter")
+PAIR_ID = Column(TEXT, "`<conversation_id>.<turn>`")
+BASE_MODEL = Column(TEXT, "`tiny`, or a Hugging Face model id")
+
+CELL_COLUMNS = {
+    "study": STUDY,
+    "cohort": COHORT,
+    "split": CELL_SPLIT,
+    "user_group": CELL_GROUP,
+    "seed": SEED,
+    "fold": FOLD,
+    "fingerprint": FINGERPRINT,
+}
+CELL_PARTITION = ("study", "cohort", "seed", "fold")
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        Table(
+            "prism.survey",
+            "One row per participant: the released `survey.jsonl`, as released.",
+            {name: Column(*column) for name, column in SURVEY_COLUMNS.items()},
+        ),
+        Table(
+            "prism.utterances",
+            "One row per scored response: the released `utterances.jsonl`, as released.",
+            {name: Column(*column) for name, column in UTTERANCE_COLUMNS.items()},
+        ),
+        Table(
+            "prism.planted_truth",
+            "What synthetic PRISM planted, one row per split and quantity; empty for real data. No verdict reads it.",
+            {
+                "split": Column(TEXT, "the split, or the covariate behind it"),
+                "effect": Column(TEXT, "strength, direction, gap_size or none"),
+                "quantity": Column(TEXT, "contrast_pp, interaction_pp, or log_odds of a larger score gap"),
+                "value": Column(REAL, "the planted value, in the unit that the quantity names"),
+                "description": Column(TEXT, "the planted effect in words"),
+            },
+        ),
+        Table(
+            "prism.pairs",
+            "One row per within-model pair: two answers by one model to one prompt of one user, better score first.",
+            {
+                "pair_id": PAIR_ID,
+                "user_id": Column(TEXT, "the participant who asked and scored"),
+                "conversation_id": Column(TEXT, "the conversation"),
+                "turn": Column(INTEGER, "turn within the conversation, 1 or later"),
+                "model_name": Column(TEXT, "the model that wrote both answers"),
+                "prompt": Column(MESSAGES, "the conversation so far, ending with the user's prompt"),
+                "chosen": Column(TEXT, "the answer with the higher score"),
+                "rejected": Column(TEXT, "the answer with the lower score"),
+                "chosen_score": Column(INTEGER, "score of the chosen answer, 1-100 points"),
+                "rejected_score": Column(INTEGER, "score of the rejected answer, 1-100 points"),
+                "score_gap": Column(INTEGER, "chosen_score - rejected_score, 1-99 points"),
+            },
+        ),
+        Table(
+            "prism.users",
+            "One row per participant: the covariates that splits and evidence use.",
+            {
+                "user_id": Column(TEXT, "the participant"),
+                "age": Column(TEXT, "age band, as released"),
+                "gender": Column(TEXT, "gender, as released"),
+                "education": Column(TEXT, "education, as released"),
+                "region": Column(TEXT, "UN region of residence"),
+                "familiarity": Column(TEXT, "familiarity with language models, as released"),
+                **{
+                    f"stated_{name}": _optional(INTEGER, f"stated importance of {name}, 0-100; empty if not given")
+                    for name in (
+                        "values",
+                        "creativity",
+                        "fluency",
+                        "factuality",
+                        "diversity",
+                        "safety",
+                        "personalisation",
+                        "helpfulness",
+                    )
+                },
+                "conversations": Column(INTEGER, "conversations held"),
+                "utterances": Column(INTEGER, "responses scored"),
+                "mean_score": _optional(REAL, "mean of all scores given, points"),
+                "sd_score": _optional(REAL, "standard deviation of all scores given (n - 1), points"),
+                "pairs": Column(INTEGER, "within-model pairs with a gap of at least 1"),
+                "mean_score_gap": _optional(
+                    REAL, "behavioural discrimination: mean score gap of the user's pairs, points"
+                ),
+            },
+        ),
+        Table(
+            "prism.folds",
+            "One row per user with pairs: the fold whose held-out set the user belongs to, the same for every cell.",
+            {"user_id": Column(TEXT, "the participant"), "fold": FOLD},
+        ),
+        Table(
+            "splits.assignments",
+            "One row per split and user with pairs: group A, B or neither, and the rule that decided.",
+            {
+                "split": SPLIT,
+                "user_id": Column(TEXT, "the participant"),
+                "user_group": _optional(TEXT, "`A`, `B`, or empty for neither"),
+                "rule": Column(TEXT, "the rule of the split in words"),
+            },
+        ),
+        Table(
+            "splits.balance",
+            "One row per split and group: its size.",
+            {
+                "split": SPLIT,
+                "user_group": Column(TEXT, "`A`, `B` or `neither`"),
+                "label": Column(TEXT, "who is in the group"),
+                "users": Column(INTEGER, "users with pairs"),
+                "pairs": Column(INTEGER, "their pairs"),
+                "mean_score_gap": _optional(REAL, "mean score gap of those pairs, points"),
+            },
+        ),
+        Table(
+            "studies.study",
+            "One row per study: what is asked and how it is trained.",
+            {
+                "study": STUDY,
+                "question": Column(TEXT, "what the study asks"),
+                "method": Column(TEXT, "the loss"),
+                "base_model": BASE_MODEL,
+                "steps": Column(INTEGER, "optimiser steps per adapter"),
+                "batch_size": Column(INTEGER, "pairs per step"),
+                "beta": Column(REAL, "DPO temperature"),
+                "learning_rate": Column(REAL, "learning rate at the first step"),
+                "lora_rank": Column(INTEGER, "rank of the adapters"),
+                "lora_alpha": Column(INTEGER, "scale of the adapters, alpha / rank"),
+                "max_pairs": _optional(INTEGER, "cap on training pairs per cohort; empty: all"),
+                "max_length": Column(INTEGER, "tokens of prompt plus response"),
+                "log_every": Column(INTEGER, "the reports' logging interval, steps"),
+                "seeds": Column(pl.List(pl.Int64()), "planned seeds"),
+                "folds": Column(pl.List(pl.Int64()), "planned held-out folds"),
+                "cells": Column(INTEGER, "adapters planned"),
+                "deviations": Column(pl.List(pl.String()), "what differs from the report it follows"),
+            },
+        ),
+        Table(
+            "studies.split",
+            "One row per study and split: what the study expects of it.",
+            {
+                "study": STUDY,
+                "split": SPLIT,
+                "role": Column(TEXT, "directional, null control or exploratory"),
+                "expected": Column(TEXT, "`A > B`, `A < B`, `A = B` or `exploratory`"),
+                "expected_sign": _optional(INTEGER, "sign of A - B that is expected: 1, -1, 0; empty if exploratory"),
+                "null_tolerance_pp": Column(REAL, "largest mean difference a null control may show, points"),
+                "seeds_planned": Column(INTEGER, "seeds the study plans"),
+            },
+        ),
+        Table(
+            "studies.cell",
+            "One row per planned cell of every study.",
+            {
+                "study": STUDY,
+                "cohort": COHORT,
+                "split": CELL_SPLIT,
+                "user_group": CELL_GROUP,
+                "seed": SEED,
+                "fold": FOLD,
+                "cell": Column(TEXT, "the Dagster partition key, `cohort|seed`"),
+            },
+        ),
+        Table(
+            "model.base",
+            "One row per base model in use.",
+            {
+                "base_model": BASE_MODEL,
+                "revision": Column(TEXT, "commit of the model repository, or digest of the weights"),
+                "source": Column(TEXT, "`trained here` or `hub`"),
+                "architecture": Column(TEXT, "the model class"),
+                "parameters": Column(INTEGER, "number of weights"),
+                "vocabulary": Column(INTEGER, "number of tokens"),
+                "hidden_size": Column(INTEGER, "width of the residual stream"),
+                "layers": Column(INTEGER, "number of transformer layers"),
+                "tokens_seen": _optional(INTEGER, "tokens trained on here; empty for hub models"),
+                "final_loss": _optional(REAL, "training loss at the end, nats per token; empty for hub models"),
+            },
+            ("base_model",),
+        ),
+        Table(
+            "model.reference",
+            "One row per (base model, pair, response): what one pass of the frozen base model found.",
+            {
+                "reference": Column(TEXT, "which pass: `<base model>@<maximum length>`"),
+                "base_model": BASE_MODEL,
+                "revision": Column(TEXT, "revision of the base model"),
+                "pair_id": PAIR_ID,
+                "response": Column(TEXT, "`chosen` or `rejected`"),
+                "logp": Column(REAL, "sum of log pi_ref over the response's tokens, nats"),
+                "tokens": Column(INTEGER, "tokens of the response, its end token included"),
+                "prompt_tokens": Column(INTEGER, "tokens of the prompt after truncation"),
+                "truncated_tokens": Column(INTEGER, "tokens cut from prompt and response to fit the maximum length"),
+                "alignment_sum": Column(REAL, "sum over tokens of log pi(y) - log sum_v pi(v)^2, nats (WPO)"),
+                "hidden_mean": Column(
+                    pl.List(pl.Float32()), "mean of the last hidden state over the response's tokens"
+                ),
+            },
+            ("reference",),
+        ),
+        Table(
+            "training.cells",
+            "One row per finished cell: its recipe, what it cost and where it ran.",
+            {
+                **CELL_COLUMNS,
+                "method": Column(TEXT, "the loss"),
+                "base_model": BASE_MODEL,
+                "base_revision": Column(TEXT, "revision of the base model"),
+                "steps": Column(INTEGER, "optimiser steps taken"),
+                "train_users": Column(INTEGER, "users the adapter learned from"),
+                "train_pairs": Column(INTEGER, "distinct training pairs"),
+                "epochs": Column(REAL, "times each training pair was seen"),
+                "final_loss": Column(REAL, "loss of the last step"),
+                "seconds": Column(REAL, "training time of the cell, wall-clock seconds"),
+                "device": Column(TEXT, "where it trained"),
+                "engine": Column(TEXT, "what trained it"),
+                "prism_source": Column(TEXT, "where the data came from"),
+                "adopted_from": _optional(TEXT, "study whose identical cell this is; empty if trained for this study"),
+                "run_id": Column(TEXT, "the Dagster run"),
+                "finished_at": Column(pl.Datetime("us", "UTC"), "when the record was written"),
+            },
+            CELL_PARTITION,
+        ),
+        Table(
+            "training.adapters",
+            "One row per finished adapter: where it is.",
+            {
+                **CELL_COLUMNS,
+                "uri": Column(TEXT, "folder of the adapter in PEFT layout, relative to the home"),
+                "sha256": Column(TEXT, "of adapter_model.safetensors"),
+                "bytes": Column(INTEGER, "size of adapter_model.safetensors"),
+            },
+            CELL_PARTITION,
+        ),
+        Table(
+            "training.log",
+            "One row per finished cell and training step: the batch's own loss, margin and accuracy.",
+            {
+                **CELL_COLUMNS,
+                "step": Column(INTEGER, "optimiser step, from 1"),
+                "loss": Column(REAL, "mean loss of the batch"),
+                "margin": Column(REAL, "mean reward margin of the batch, nats x beta"),
+                "pref_acc": Column(REAL, "share of the batch's pairs with margin > 0"),
+                "learning_rate": Column(REAL, "learning rate of the step"),
+                "pairs_seen": Column(INTEGER, "pairs seen so far, repeats counted"),
+                "epoch": Column(REAL, "pairs_seen / distinct training pairs"),
+            },
+            CELL_PARTITION,
+        ),
+        Table(
+            "training.margins",
+            "One row per finished cell and held-out pair: the adapter's reward margin.",
+            {
+                **CELL_COLUMNS,
+                "pair_id": PAIR_ID,
+                "margin": Column(REAL, "reward margin, nats x beta; above 0: the adapter prefers the chosen answer"),
+            },
+            CELL_PARTITION,
+        ),
+    )
+}

@@ -1,0 +1,124 @@
+"""`warehouse.duckdb`: the database that people query, rebuilt from the parts one changed partition at a time."""
+
+import shutil
+from pathlib import Path
+
+import duckdb
+
+from prefassets.resources.sql_tables import all_tables, create_empty, sql_literal
+from prefassets.resources.store import Part, Store
+from prefassets.resources.tables import Table
+
+LOADED = "main.loaded_parts"
+
+
+def refresh(store: Store) -> dict[str, int]:
+    """Bring the home's `warehouse.duckdb` up to the parts; returns rows per table.
+
+    A copy of the last file gets the changed partitions in one transaction and takes its place by a rename, so an open
+    `duckdb warehouse.duckdb` keeps reading the old file and blocks nobody.
+    """
+    with store.replacing_file("warehouse.duckdb") as (temporary, present):
+        if present is not None:
+            shutil.copyfile(present, temporary)
+        return write(store, temporary)
+
+
+def write(store: Store, path: Path) -> dict[str, int]:
+    """Bring the database file at `path` (made if absent) up to the store's parts; returns rows per table."""
+    with duckdb.connect(path) as connection:
+        connection.execute("begin")
+        connection.execute(
+            f"create table if not exists {LOADED} (table_name varchar, part_values varchar[], version varchar);"
+            f"comment on table {LOADED} is 'Which stored partition, in which version, each table holds.'"
+        )
+        for table in all_tables().values():
+            _bring_up(connection, store, table)
+        connection.execute("commit")
+        connection.execute("checkpoint")
+        return {name: _count(connection, name) for name in all_tables()}
+
+
+def _bring_up(connection: duckdb.DuckDBPyConnection, store: Store, table: Table) -> None:
+    if not _exists_as_declared(connection, table):
+        connection.execute(f"drop table if exists {table.name}")
+        connection.execute(f"delete from {LOADED} where table_name = ?", [table.name])
+        create_empty(connection, table)
+        _comment(connection, table)
+    rows = connection.execute(
+        f"select part_values, version from {LOADED} where table_name = ?", [table.name]
+    ).fetchall()
+    held = {tuple(values): version for values, version in rows}
+    stored = {part.values: part for part in store.parts(table.name)}
+    for values in held:
+        if values not in stored:
+            _remove(connection, table, values)
+    for values, part in stored.items():
+        if held.get(values) != part.version:
+            _remove(connection, table, values)
+            _insert(connection, table, part)
+
+
+def _remove(connection: duckdb.DuckDBPyConnection, table: Table, values: tuple[str, ...]) -> None:
+    condition = " and ".join(f"{column}::varchar = ?" for column in table.partition_columns) or "true"
+    connection.execute(f"delete from {table.name} where {condition}", list(values))
+    connection.execute(f"delete from {LOADED} where table_name = ? and part_values = ?", [table.name, list(values)])
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: Table, part: Part) -> None:
+    connection.execute(f"insert into {table.name} by name select * from read_parquet(?)", [part.uri])
+    connection.execute(f"insert into {LOADED} values (?, ?, ?)", [table.name, list(part.values), part.version])
+
+
+def _exists_as_declared(connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
+    """Whether the file already has the table with today's columns and comments."""
+    schema, name = table.name.split(".")
+    there = connection.execute(
+        "select column_name, data_type, comment from duckdb_columns() where schema_name = ? and table_name = ?"
+        " order by column_index",
+        [schema, name],
+    ).fetchall()
+    empty = table.empty()  # noqa: F841  DuckDB reads the variable by name
+    wanted = connection.execute("describe select * from empty").fetchall()
+    return there == [(column, dtype, table.columns[column].comment) for column, dtype, *_ in wanted]
+
+
+def _comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    connection.execute(f"comment on table {table.name} is {sql_literal(table.description)}")
+    for name, column in table.columns.items():
+        connection.execute(f'comment on column {table.name}."{name}" is {sql_literal(column.comment)}')
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    ((count,),) = connection.execute(f"select count(*) from {table}").fetchall()
+    return count
+
+
+def export_to(store: Store, file: Path, with_adapters: bool = False) -> dict[str, int]:
+    """Write every table, as it stands, into a new database `file`; returns rows per table.
+
+    Args:
+        with_adapters: also `training.adapter_files`, each file of each adapter as a blob.
+    """
+    temporary = file.with_name(f".{file.name}.unfinished")
+    temporary.unlink(missing_ok=True)
+    try:
+        rows = write(store, temporary)
+        if with_adapters:
+            rows["training.adapter_files"] = _write_adapters(store, temporary)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return rows
+
+
+def _write_adapters(store: Store, path: Path) -> int:
+    with duckdb.connect(path) as connection:
+        connection.execute(
+            "create table training.adapter_files (uri varchar, file varchar, content blob);"
+            "comment on table training.adapter_files is 'One row per file of each adapter; uri as in training.adapters.'"
+        )
+        for (uri,) in connection.execute("select uri from training.adapters order by uri").fetchall():
+            for name, content in store.files(uri.removeprefix("artifacts/")).items():
+                connection.execute("insert into training.adapter_files values (?, ?, ?)", [uri, name, content])
+        return _count(connection, "training.adapter_files")

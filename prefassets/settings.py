@@ -1,0 +1,53 @@
+"""What the environment says, read once into one frozen `Settings`."""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class BadSetting(ValueError):
+    """An environment variable has a value that prefassets cannot use."""
+
+
+class Settings(BaseSettings):
+    """Where everything is and how it runs. Each field is the environment variable `PREFASSETS_<FIELD>`.
+
+    `prism`, `scale` and `seed` are only read when a home is new: a home pins them on first use (`Store.pin`).
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PREFASSETS_", frozen=True, extra="ignore")
+
+    home: str = Field(
+        "home", description="folder that holds tables, adapters, warehouse.duckdb and Dagster's own state"
+    )
+    prism: str | None = Field(
+        None, description="`synthetic`, `hub`, or a folder with survey.jsonl and utterances.jsonl"
+    )
+    scale: float | None = Field(None, gt=0, le=1, description="share of synthetic PRISM's 1,500 users to make")
+    seed: int | None = Field(None, ge=0, description="seed of synthetic PRISM and of the folds")
+    executor: Literal["in_process", "multiprocess"] = Field("in_process", description="how Dagster runs steps locally")
+    cells_per_job: int = Field(32, ge=1, description="most cells that one training run takes")
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's own state lives in the home too, so that one folder is the whole project."""
+        return Path(self.home).absolute() / "dagster"
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        BadSetting: a variable is malformed; the message names the variable, its value and what was wanted.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"PREFASSETS_{'_'.join(map(str, first['loc'])).upper()}"
+        meaning = Settings.model_fields[str(first["loc"][0])].description
+        raise BadSetting(f"{name} is {first['input']!r}: {first['msg']}. It says: {meaning}.") from error

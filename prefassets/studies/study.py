@@ -1,0 +1,138 @@
+"""What a study is: the question, fixed before training. `Study`, its `Cell`s and what it `Expected`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from prefassets.domain.prism.splits import SPLITS
+from prefassets.domain.training.recipe import Hyperparameters, Lora, Recipe
+
+__all__ = ["EVERYONE", "Cell", "Expected", "Hyperparameters", "Lora", "Study"]
+
+EVERYONE = "everyone"
+FOLDS = 5
+
+
+class Expected(Enum):
+    """What a study says about one split before it is trained, in the reports' notation."""
+
+    A_HIGHER = "A > B"
+    B_HIGHER = "A < B"
+    EQUAL = "A = B"
+    EXPLORATORY = "exploratory"
+
+    @property
+    def sign(self) -> int | None:
+        """Sign of A - B: 1, -1, 0 for a null control, None where nothing is claimed."""
+        return {"A > B": 1, "A < B": -1, "A = B": 0, "exploratory": None}[self.value]
+
+    @property
+    def role(self) -> str:
+        return {1: "directional", -1: "directional", 0: "null control", None: "exploratory"}[self.sign]
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One (study, cohort, seed, fold): one Dagster partition, one adapter, one record."""
+
+    study: str
+    cohort: str
+    seed: int
+    fold: int = 0
+
+    @property
+    def split(self) -> str | None:
+        """The split whose group this is; None for the baseline."""
+        return None if self.cohort == EVERYONE else self.cohort.rpartition(".")[0]
+
+    @property
+    def user_group(self) -> str | None:
+        """`A`, `B`, or None for the baseline."""
+        return None if self.cohort == EVERYONE else self.cohort.rpartition(".")[2]
+
+    @property
+    def seed_key(self) -> str:
+        """`42`, or `42.f1` for another fold than 0."""
+        return f"{self.seed}.f{self.fold}" if self.fold else str(self.seed)
+
+    @property
+    def key(self) -> str:
+        """The Dagster partition key, `age.A|42`."""
+        return f"{self.cohort}|{self.seed_key}"
+
+    @property
+    def partition(self) -> tuple[str, str, str, str]:
+        """Values of the partition columns of the `training` tables: study, cohort, seed, fold."""
+        return self.study, self.cohort, str(self.seed), str(self.fold)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One experiment: splits with what is expected of each, one method, one base model, seeds and folds.
+
+    `expected` names the splits; each is trained on group A and on group B, beside the baseline on everyone.
+    A study trains on all folds but one and is judged on that one. `null_tolerance_pp` is how large (points) the mean
+    difference of a null control may be. `deviations` says in plain words what differs from the report it follows.
+    """
+
+    name: str
+    question: str
+    method: str
+    base_model: str
+    expected: Mapping[str, Expected]
+    seeds: tuple[int, ...]
+    hyperparameters: Hyperparameters
+    folds: tuple[int, ...] = (0,)
+    null_tolerance_pp: float = 5.0
+    deviations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ValueError(f"study name {self.name!r} must be letters, digits and _ (it names assets and folders)")
+        if unknown := sorted(set(self.expected) - set(SPLITS)):
+            raise ValueError(f"{self.name}: no split {unknown}; splits are {sorted(SPLITS)} (domain/prism/splits.py)")
+        for field, values in (("seeds", self.seeds), ("folds", self.folds)):
+            if not values or len(set(values)) != len(values) or min(values) < 0:
+                raise ValueError(f"{self.name}: {field} {values} must be distinct, not negative, and at least one")
+        if max(self.folds) >= FOLDS:
+            raise ValueError(f"{self.name}: folds {self.folds}; the data have folds 0 to {FOLDS - 1}")
+
+    @property
+    def cohorts(self) -> tuple[str, ...]:
+        """The baseline, then groups A and B of each split."""
+        return (EVERYONE, *(f"{split}.{group}" for split in self.expected for group in "AB"))
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell of the study, cohort by cohort, fold by fold within a seed."""
+        return tuple(
+            Cell(self.name, cohort, seed, fold) for cohort in self.cohorts for seed in self.seeds for fold in self.folds
+        )
+
+    @property
+    def seed_keys(self) -> tuple[str, ...]:
+        return tuple(cell.seed_key for cell in self.cells if cell.cohort == EVERYONE)
+
+    @property
+    def reference(self) -> str:
+        """Which reference pass the study shares with others: base model and maximum length."""
+        return f"{self.base_model}@{self.hyperparameters.max_length}"
+
+    def cell(self, key: str) -> Cell:
+        """The cell of a Dagster partition key `cohort|seed`."""
+        for cell in self.cells:
+            if cell.key == key:
+                return cell
+        raise ValueError(f"{self.name} has no cell {key!r}; its cells look like {self.cells[-1].key!r}")
+
+    def recipe(self, cell: Cell, base_revision: str, training_pairs: str) -> Recipe:
+        """The recipe of one cell, given the base model's revision and the digest of the cohort's training pairs."""
+        return Recipe(
+            method=self.method,
+            hyperparameters=self.hyperparameters,
+            base_model=self.base_model,
+            base_revision=base_revision,
+            seed=cell.seed,
+            fold=cell.fold,
+            training_pairs=training_pairs,
+        )

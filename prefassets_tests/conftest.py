@@ -1,0 +1,55 @@
+"""One real run of the demo, small, shared by every test that needs a finished home."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SMALL = "0.1"
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home and the `prefassets` command on it."""
+
+    folder: Path
+
+    def run(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=timeout)
+
+    def ok(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "prefassets.cli", *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFASSETS_", "DAGSTER_"))}
+        return kept | {"PREFASSETS_HOME": str(self.folder), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="session")
+def demo_home(tmp_path_factory) -> Home:
+    """The demo at a tenth of PRISM's size, run once by the command that a user runs. Read-only: copy it to change it."""
+    home = Home(tmp_path_factory.mktemp("demo") / "home")
+    home.ok("demo", "--scale", SMALL)
+    return home
+
+
+@pytest.fixture
+def copied_home(demo_home, tmp_path) -> Home:
+    """A copy of the finished demo that a test may damage."""
+    shutil.copytree(demo_home.folder, tmp_path / "home")
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def empty_home(tmp_path) -> Home:
+    return Home(tmp_path / "home")

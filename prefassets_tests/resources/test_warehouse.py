@@ -1,0 +1,86 @@
+"""warehouse.duckdb: real commented tables, only changed partitions replaced, an open reader blocks nobody."""
+
+import duckdb
+import polars as pl
+
+from prefassets.resources import warehouse
+from prefassets.resources.sql_tables import all_tables
+from prefassets_tests.resources.test_store import folds, margins
+
+
+def opened(store):
+    return duckdb.connect(f"{store.home}/warehouse.duckdb", read_only=True)
+
+
+def test_every_declared_table_is_a_real_table_with_comments(store):
+    warehouse.refresh(store)
+    with opened(store) as connection:
+        tables = connection.execute("select schema_name || '.' || table_name, comment from duckdb_tables()").fetchall()
+        columns = connection.execute(
+            "select schema_name || '.' || table_name, column_name, comment from duckdb_columns() where schema_name <> 'main'"
+        ).fetchall()
+    comments = dict(tables)
+    for name, table in all_tables().items():
+        assert comments[name] == table.description
+        assert [(c, text) for t, c, text in columns if t == name] == [(c, d.comment) for c, d in table.columns.items()]
+
+
+def test_a_refresh_holds_exactly_what_the_parts_hold(store):
+    store.replace("prism.folds", folds(("u1", 0)))
+    store.replace("training.margins", margins(1, 0.5), ("s", "age.A", "1", "0"))
+    warehouse.refresh(store)
+    store.replace("prism.folds", folds(("u2", 1), ("u3", 1)))
+    store.replace("training.margins", margins(2, 0.7), ("s", "age.A", "2", "0"))
+    store.replace("training.margins", margins(1, -0.5), ("s", "age.A", "1", "0"))
+    warehouse.refresh(store)
+    warehouse.refresh(store)
+    with opened(store) as connection:
+        assert connection.execute("select user_id from prism.folds order by 1").fetchall() == [("u2",), ("u3",)]
+        assert connection.execute("select margin from training.margins order by seed").fetchall() == [(-0.5,), (0.7,)]
+
+
+def test_only_changed_partitions_are_loaded_again(store):
+    for seed in range(5):
+        store.replace("training.margins", margins(seed, 0.5), ("s", "age.A", str(seed), "0"))
+    warehouse.refresh(store)
+    store.replace("training.margins", margins(3, 0.9), ("s", "age.A", "3", "0"))
+    loaded = []
+    original = warehouse._insert
+    warehouse._insert = lambda connection, table, part: (loaded.append(part.values), original(connection, table, part))
+    try:
+        warehouse.refresh(store)
+    finally:
+        warehouse._insert = original
+    assert loaded == [("s", "age.A", "3", "0")]
+
+
+def test_an_open_reader_keeps_its_rows_and_blocks_nobody(store):
+    store.replace("prism.folds", folds(("old", 0)))
+    warehouse.refresh(store)
+    with opened(store) as reader:
+        store.replace("prism.folds", folds(("new", 0)))
+        warehouse.refresh(store)
+        assert reader.execute("select user_id from prism.folds").fetchall() == [("old",)]
+    with opened(store) as reader:
+        assert reader.execute("select user_id from prism.folds").fetchall() == [("new",)]
+
+
+def test_a_table_whose_declaration_changed_is_made_anew(store):
+    store.replace("prism.folds", folds(("u1", 0)))
+    warehouse.refresh(store)
+    with duckdb.connect(f"{store.home}/warehouse.duckdb") as connection:
+        connection.execute("alter table prism.folds add column stale int")
+    warehouse.refresh(store)
+    with opened(store) as connection:
+        assert connection.execute("from prism.folds").fetchall() == [("u1", 0)]
+
+
+def test_an_export_stands_alone_with_adapters(store, tmp_path):
+    store.put("s/age.A/seed-1", {"adapter_model.safetensors": b"weights"}, {"fingerprint": "f"})
+    row = {"study": "s", "cohort": "age.A", "split": "age", "user_group": "A", "seed": 1, "fold": 0, "fingerprint": "f"}
+    row |= {"uri": "artifacts/s/age.A/seed-1", "sha256": "x", "bytes": 7}
+    store.replace("training.adapters", pl.DataFrame([row]), ("s", "age.A", "1", "0"))
+    warehouse.export_to(store, tmp_path / "out.duckdb", with_adapters=True)
+    with duckdb.connect(str(tmp_path / "out.duckdb"), read_only=True) as connection:
+        rows = connection.execute("select uri, file, content from training.adapter_files").fetchall()
+    assert rows == [("artifacts/s/age.A/seed-1", "adapter_model.safetensors", b"weights")]

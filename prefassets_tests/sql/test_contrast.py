@@ -1,0 +1,104 @@
+"""Contrasts and transfer, on margins small enough to count by hand."""
+
+import polars as pl
+import pytest
+
+from prefassets.resources.tables import TABLES
+
+# Users a1, a2 are in group A, b1, b2 in B, n in neither; each has two pairs: a1.1, a1.2, ...
+USERS = {"a1": "A", "a2": "A", "b1": "B", "b2": "B", "n": None}
+PAIRS = [f"{user}.{turn}" for user in USERS for turn in (1, 2)]
+
+
+def frame(table, rows):
+    blank = dict.fromkeys(TABLES[table].columns)
+    return pl.DataFrame([blank | row for row in rows], schema=TABLES[table].schema)
+
+
+def margins(cohort, seed, values, fingerprint="f", fold=0):
+    """Margins of one adapter on the pairs, in order; None leaves a pair unscored."""
+    split, _, group = cohort.rpartition(".")
+    cell = {"study": "s", "cohort": cohort, "split": split or None, "user_group": group if split else None}
+    cell |= {"seed": seed, "fold": fold, "fingerprint": fingerprint}
+    return [
+        cell | {"pair_id": pair, "margin": value}
+        for pair, value in zip(PAIRS, values, strict=True)
+        if value is not None
+    ]
+
+
+def tables(scored, log=(), cells=None):
+    cells = cells if cells is not None else [{**row} for row in scored] + [{**row} for row in log]
+    distinct = {(row["cohort"], row["seed"], row["fold"], row["fingerprint"]): row for row in cells}
+    keep = list(TABLES["training.cells"].columns)[:7]
+    return {
+        "training.margins": frame("training.margins", scored),
+        "training.log": frame("training.log", log),
+        "training.cells": frame("training.cells", [{k: row[k] for k in keep} for row in distinct.values()]),
+        "prism.pairs": frame("prism.pairs", [{"pair_id": pair, "user_id": pair.split(".")[0]} for pair in PAIRS]),
+        "splits.assignments": frame(
+            "splits.assignments",
+            [{"split": "age", "user_id": user, "user_group": group} for user, group in USERS.items()],
+        ),
+        "studies.study": frame("studies.study", [{"study": "s", "steps": 100, "log_every": 10, "batch_size": 8}]),
+        "studies.split": frame("studies.split", [{"study": "s", "split": "age"}]),
+    }
+
+
+A = margins("age.A", 42, [1, 1, 1, -1, 1, -1, -1, -1, None, None])  # 3 of 4 of A's pairs, 1 of 4 of B's
+B = margins("age.B", 42, [1, 1, -1, -1, 1, 1, -1, -1, None, None])  # 2 of 4 of A's pairs, 2 of 4 of B's
+EVERYONE = margins("everyone", 42, [1, 1, 1, 1, -1, -1, -1, 1, 1, 1])  # 4 of 4, 1 of 4; n's pairs count for nobody
+
+
+def test_held_out_contrast_is_each_adapter_on_its_own_group(run_sql):
+    rows = run_sql("verdicts.contrast", tables(A + B + EVERYONE)).to_dicts()
+    by_metric = {row["metric"]: row for row in rows}
+    assert by_metric["pref_acc"]["value_a"] == 0.75
+    assert by_metric["pref_acc"]["value_b"] == 0.5
+    assert by_metric["pref_acc"]["difference_pp"] == 25.0
+    assert by_metric["margin"]["difference"] == pytest.approx(0.5 - 0.0)
+    assert by_metric["margin"]["difference_pp"] is None
+    assert {row["readout"] for row in rows} == {"held_out"}
+    assert {row["pairs_a"] for row in rows} == {4}
+
+
+def test_transfer_scores_every_adapter_on_both_groups_and_its_interaction_cancels_difficulty(run_sql):
+    (row,) = run_sql("verdicts.transfer", tables(A + B + EVERYONE)).filter(pl.col("metric") == "pref_acc").to_dicts()
+    assert [row[name] for name in ("a_on_a", "a_on_b", "b_on_a", "b_on_b")] == [0.75, 0.25, 0.5, 0.5]
+    assert [row["everyone_on_a"], row["everyone_on_b"]] == [1.0, 0.25]
+    assert row["interaction_pp"] == pytest.approx(100 * ((0.75 - 0.25) - (0.5 - 0.5)))
+
+
+def test_a_seed_without_both_groups_gives_no_contrast(run_sql):
+    assert run_sql("verdicts.contrast", tables(A)).is_empty()
+
+
+def test_folds_of_one_seed_are_pooled_pair_by_pair(run_sql):
+    first = margins("age.A", 42, [1, 1, *[None] * 8], fold=0) + margins(
+        "age.B", 42, [*[None] * 4, 1, -1, *[None] * 4], fold=0
+    )
+    second = margins("age.A", 42, [None, None, 1, -1, *[None] * 6], fold=1) + margins(
+        "age.B", 42, [*[None] * 6, -1, -1, None, None], fold=1
+    )
+    (row,) = run_sql("verdicts.contrast", tables(first + second)).filter(pl.col("metric") == "pref_acc").to_dicts()
+    assert (row["value_a"], row["value_b"], row["pairs_a"]) == (0.75, 0.25, 4)
+
+
+def test_margins_of_an_adapter_that_was_since_replaced_do_not_count(run_sql):
+    retrained = [row | {"fingerprint": "new"} for row in A]
+    assert run_sql("verdicts.contrast", tables(A + B, cells=retrained + B)).is_empty()
+
+
+def test_tail_is_the_last_fifth_of_the_logged_batches(run_sql):
+    def log(cohort, accuracy_by_step):
+        cell = margins(cohort, 42, [0] * 10)[0]
+        cell = {name: cell[name] for name in list(TABLES["training.cells"].columns)[:7]}
+        return [
+            cell | {"step": step, "pref_acc": accuracy, "margin": 0.0} for step, accuracy in accuracy_by_step.items()
+        ]
+
+    # 100 steps, logged every 10: the tail is steps 90 and 100. Step 95 is stored but was not logged.
+    rows = log("age.A", {80: 0.0, 90: 0.75, 95: 0.0, 100: 0.5}) + log("age.B", {80: 1.0, 90: 0.5, 95: 1.0, 100: 0.5})
+    (row,) = run_sql("verdicts.contrast", tables([], rows)).filter(pl.col("metric") == "pref_acc").to_dicts()
+    assert (row["readout"], row["value_a"], row["value_b"], row["difference_pp"]) == ("tail", 0.625, 0.5, 12.5)
+    assert row["pairs_a"] == 16

@@ -1,0 +1,63 @@
+"""A study file says what is asked; cells, keys and recipes follow from it."""
+
+from dataclasses import replace
+
+import pytest
+
+from prefassets.studies import all_studies
+from prefassets.studies.study import Cell, Expected
+
+REPORTED_RUNS = {"dpo_v1": 13, "dpo_w2": 65, "dpo_ol": 85, "demo": 27}  # the reports' own counts; the demo's, issue 2
+
+
+@pytest.mark.parametrize("name", REPORTED_RUNS)
+def test_a_study_plans_as_many_cells_as_the_report_says(name):
+    assert len(all_studies()[name].cells) == REPORTED_RUNS[name]
+
+
+def test_cell_keys_name_cohort_and_seed_and_lead_back_to_the_cell():
+    study = replace(all_studies()["demo"], folds=(0, 1))
+    assert Cell("demo", "age.A", 42).key == "age.A|42"
+    assert Cell("demo", "age.A", 42, fold=1).key == "age.A|42.f1"
+    for cell in study.cells:
+        assert study.cell(cell.key) == cell
+    assert Cell("demo", "everyone", 42).split is None
+    assert (Cell("demo", "age.B", 42).split, Cell("demo", "age.B", 42).user_group) == ("age", "B")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"expected": {"shoe_size": Expected.EQUAL}}, "no split .*shoe_size"),
+        ({"seeds": (42, 42)}, "seeds .* must be distinct"),
+        ({"seeds": ()}, "at least one"),
+        ({"folds": (5,)}, "folds 0 to 4"),
+        ({"name": "two words"}, "letters, digits and _"),
+    ],
+)
+def test_a_study_that_cannot_be_run_is_refused_when_it_is_written(change, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        replace(all_studies()["demo"], **change)
+
+
+def test_an_unknown_cell_is_refused_with_an_example():
+    with pytest.raises(ValueError, match="has no cell 'age.C|42'"):
+        all_studies()["demo"].cell("age.C|42")
+
+
+def test_a_fingerprint_moves_with_what_determines_the_adapter_and_with_nothing_else():
+    study = all_studies()["dpo_w2"]
+    cell = Cell("dpo_w2", "age.A", 42)
+    fingerprint = study.recipe(cell, "r1", "pairs1").fingerprint
+    twin = all_studies()["dpo_ol"]
+    assert twin.recipe(replace(cell, study="dpo_ol"), "r1", "pairs1").fingerprint == fingerprint
+    assert replace(study, null_tolerance_pp=1.0, question="?").recipe(cell, "r1", "pairs1").fingerprint == fingerprint
+    others = [
+        study.recipe(replace(cell, seed=43), "r1", "pairs1"),
+        study.recipe(replace(cell, fold=1), "r1", "pairs1"),
+        study.recipe(cell, "r2", "pairs1"),
+        study.recipe(cell, "r1", "pairs2"),
+        replace(study, method="wpo").recipe(cell, "r1", "pairs1"),
+        replace(study, hyperparameters=replace(study.hyperparameters, beta=0.2)).recipe(cell, "r1", "pairs1"),
+    ]
+    assert len({fingerprint, *(recipe.fingerprint for recipe in others)}) == 7

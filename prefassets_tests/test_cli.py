@@ -1,0 +1,220 @@
+"""What the commands promise, on a home that the demo really made."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+CELL = "artifacts/demo/age.A/seed-123"
+
+
+def rows(home, *arguments):
+    return json.loads(home.ok(*arguments, "--format", "json"))
+
+
+def weights(home):
+    """Digest and time of writing of every adapter."""
+    files = sorted(Path(home.folder).glob("artifacts/demo/*/*/adapter_model.safetensors"))
+    return {str(file.relative_to(home.folder)): (hash(file.read_bytes()), file.stat().st_mtime_ns) for file in files}
+
+
+# ---- a finished study
+
+
+def test_the_demo_finishes_every_cell_and_missing_prints_nothing(demo_home):
+    assert demo_home.ok("missing", "demo", "--stale") == ""
+    assert len(weights(demo_home)) == 27
+
+
+def test_the_verdict_table_finds_what_was_planted_and_calls_the_null_a_null(demo_home):
+    held_out = {row["split"]: row for row in rows(demo_home, "verdicts", "demo") if row["readout"] == "held_out"}
+    assert held_out["personalisation"]["mean_difference_pp"] > 0
+    assert held_out["safety"]["mean_difference_pp"] < 0
+    assert held_out["age"]["interaction_pp"] > 25, "A and B want different things"
+    assert held_out["region"]["reported_rule"] == "OK"
+    assert {row["seeds"] for row in held_out.values()} == {"3 of 3"}
+
+
+def test_the_warehouse_holds_every_cell(demo_home):
+    with duckdb.connect(str(demo_home.folder / "warehouse.duckdb"), read_only=True) as connection:
+        ((cells, steps),) = connection.execute(
+            "select count(distinct cells), count(*) from training.log as cells where study = 'demo'"
+        ).fetchall()
+        ((margins, users),) = connection.execute(
+            "select count(distinct (cohort, seed)), count(distinct user_id) from training.margins join prism.pairs using (pair_id)"
+        ).fetchall()
+        ((scored, held_out),) = connection.execute(
+            "select count(*), (select count(*) from prism.pairs join prism.folds using (user_id) where fold = 0)"
+            " from training.margins where cohort = 'everyone' and seed = 42"
+        ).fetchall()
+    assert steps == 27 * 110
+    assert margins == 27
+    assert scored == held_out
+    assert users > 0
+
+
+def test_no_verdict_reads_what_was_planted():
+    for file in Path("sql").rglob("*.sql"):
+        assert "planted" not in file.read_text()
+
+
+# ---- missing, failed and stale cells
+
+
+def test_a_deleted_cell_is_missing_hides_nowhere_and_launch_restores_exactly_it(copied_home):
+    before = weights(copied_home)
+    (copied_home.folder / CELL / "record.json").unlink()
+
+    assert copied_home.ok("missing", "demo") == "age.A|123\n"
+    assert "1 missing" in copied_home.ok("doctor")
+
+    launched = copied_home.run("missing", "demo", "--launch")
+    assert launched.returncode == 0, launched.stderr
+    assert launched.stdout == "age.A|123\n"
+    assert "training 1 cells" in launched.stderr
+    assert copied_home.ok("missing", "demo", "--stale") == ""
+
+    after = weights(copied_home)
+    restored = f"{CELL}/adapter_model.safetensors"
+    assert {name for name in before if before[name] != after[name]} == {restored}
+    assert after[restored][0] == before[restored][0], "the same recipe gives the same adapter, byte for byte"
+
+
+def test_verdicts_stand_on_the_seeds_that_exist_and_say_so(copied_home):
+    (copied_home.folder / CELL / "record.json").unlink()
+    copied_home.ok("missing", "demo", "--format", "csv")
+    held_out = {row["split"]: row for row in rows(copied_home, "verdicts", "demo") if row["readout"] == "held_out"}
+    assert held_out["age"]["seeds"] == "2 of 3"
+    assert held_out["region"]["seeds"] == "3 of 3"
+    assert "1 of 27 cells are missing" in copied_home.run("verdicts", "demo").stderr
+
+
+def test_a_stale_cell_is_shown_with_the_field_that_differs_and_trained_again(copied_home):
+    record = copied_home.folder / CELL / "record.json"
+    told = json.loads(record.read_text())
+    told["recipe"]["hyperparameters"]["steps"] = 3
+    record.write_text(json.dumps(told))
+
+    assert copied_home.ok("missing", "demo") == ""
+    (stale,) = rows(copied_home, "missing", "demo", "--stale")
+    assert (stale["cell"], stale["state"]) == ("age.A|123", "stale")
+    assert stale["reason"] == "hyperparameters.steps: 3 -> 110"
+    assert copied_home.ok("missing", "demo", "--stale", "--launch") == "age.A|123\n"
+    assert copied_home.ok("missing", "demo", "--stale") == ""
+
+
+def test_a_killed_run_loses_at_most_the_cells_in_training(copied_home):
+    deleted = ["personalisation.A", "personalisation.B"]
+    for cohort in deleted:
+        for seed in (42, 123, 456):
+            (copied_home.folder / f"artifacts/demo/{cohort}/seed-{seed}/record.json").unlink()
+    first = copied_home.folder / "artifacts/demo/personalisation.A/seed-42/record.json"
+
+    process = subprocess.Popen(
+        copied_home.command("missing", "demo", "--launch"),
+        env=copied_home.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not first.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+    left = copied_home.ok("missing", "demo").split()
+    assert 0 < len(left) <= 6
+    finished = {row["cell"]: row["state"] for row in rows(copied_home, "missing", "demo")}
+    assert finished["personalisation.A|42"] == "unscored", "it was finished before the kill, so it is not trained again"
+    trained_before = weights(copied_home)[f"artifacts/demo/personalisation.A/seed-42/adapter_model.safetensors"]
+    copied_home.ok("missing", "demo", "--launch")
+    assert copied_home.ok("missing", "demo", "--stale") == ""
+    assert weights(copied_home)["artifacts/demo/personalisation.A/seed-42/adapter_model.safetensors"] == trained_before
+
+
+# ---- questions
+
+
+def test_sql_is_read_only_and_always_current(copied_home):
+    assert rows(copied_home, "sql", "select count(*) as n from training.cells") == [{"n": 27}]
+    assert "nothing here writes" in copied_home.run("sql", "create table x as select 1").stderr
+    assert "one SELECT" in copied_home.run("sql", "select 1; select 2").stderr
+    assert "training.cells" in copied_home.run("sql", "from training.cell").stderr
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+@pytest.mark.parametrize("question", [("plan", "demo"), ("verdicts", "demo"), ("doctor",), ("sql", "from studies.study")])
+def test_every_table_prints_in_every_format(demo_home, question, form):
+    printed = demo_home.ok(*question, "--format", form)
+    assert printed.strip()
+    if form == "json":
+        assert isinstance(json.loads(printed), list)
+
+
+def test_an_export_is_a_database_that_stands_alone(demo_home, tmp_path):
+    demo_home.ok("export", str(tmp_path / "study.duckdb"), "--with-adapters")
+    with duckdb.connect(str(tmp_path / "study.duckdb"), read_only=True) as connection:
+        ((files, adapters),) = connection.execute(
+            "select count(*), (select count(*) from training.adapters) from training.adapter_files where file like '%.safetensors'"
+        ).fetchall()
+    assert files == adapters == 27
+
+
+def test_plan_counts_what_two_studies_share(empty_home):
+    planned = {row["plan"].strip(): row["dpo_ol"] for row in rows(empty_home, "plan", "dpo_ol")}
+    assert planned["cells"] == "85 = 17 cohorts x 5 seeds"
+    assert planned["shared with dpo_w2"].startswith("45:"), "everyone, age, personalisation, safety, region: 9 cohorts x 5"
+
+
+# ---- kind errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("missing", "dpo_w3"), "there is no study 'dpo_w3'; there are demo, dpo_ol, dpo_v1, dpo_w2"),
+        (("verdicts", "demo"), "holds nothing yet"),
+        (("verdicts",), "give a STUDY or --contrasts"),
+        (("sql", "select 1"), "holds nothing yet"),
+    ],
+)
+def test_a_wrong_question_says_what_is_so_and_what_to_do(empty_home, arguments, complaint):
+    done = empty_home.run(*arguments)
+    assert done.returncode != 0
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_home_refuses_another_source(demo_home):
+    done = subprocess.run(
+        demo_home.command("demo"), env=demo_home.environment | {"PREFASSETS_SCALE": "0.2"}, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "unset PREFASSETS_SCALE, or set PREFASSETS_HOME to a new folder" in done.stderr
+
+
+def test_a_malformed_setting_names_its_variable(empty_home):
+    done = subprocess.run(
+        empty_home.command("plan", "demo"), env=empty_home.environment | {"PREFASSETS_SCALE": "big"}, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "PREFASSETS_SCALE is 'big'" in done.stderr
+
+
+def test_bad_raw_data_stops_the_line_with_file_line_and_column(empty_home, tmp_path):
+    folder = tmp_path / "prism"
+    folder.mkdir()
+    (folder / "survey.jsonl").write_text('{"user_id": "user0"}\n')
+    (folder / "utterances.jsonl").write_text("not json\n")
+    done = subprocess.run(
+        empty_home.command("demo"), env=empty_home.environment | {"PREFASSETS_PRISM": str(folder)}, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "survey.jsonl, line 1, column survey_only: missing" in done.stderr
+    assert not list(empty_home.folder.glob("tables/prism/*/*.parquet")), "nothing half-written is visible"
