@@ -54,7 +54,10 @@ class Kind(click.Group):
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
 @click.version_option(package_name="prefassets")
 def cli(debug: bool) -> None:
-    """Human-preference experiments from raw data to verdicts. PREFASSETS_HOME says where everything is (default: ./home)."""
+    """Human-preference experiments from raw data to verdicts.
+
+    PREFASSETS_HOME says where everything is (default: ./home).
+    """
 
 
 format_option = click.option(

@@ -28,7 +28,7 @@ defs = dg.Definitions(
         dg.define_asset_job(
             "verdicts",
             selection=dg.AssetSelection.groups("training", "verdicts", "warehouse"),
-            description="Collect what is finished, judge it, and publish warehouse.duckdb. Runs on whatever seeds exist.",
+            description="Collect what is finished, judge it, publish warehouse.duckdb. Runs on whatever seeds exist.",
         ),
     ],
     sensors=[

@@ -32,7 +32,7 @@ class RunFailed(RuntimeError):
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
-    """Point Dagster at the home's own folder, with telemetry off; an existing DAGSTER_HOME or dagster.yaml is respected."""
+    """Point Dagster at the home's own folder, with telemetry off; a DAGSTER_HOME that is set already stays."""
     folder = Path(os.environ.setdefault("DAGSTER_HOME", str(settings.dagster_home)))
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "dagster.yaml").exists():
@@ -43,8 +43,8 @@ def prepare_dagster_home(settings: Settings) -> Path:
 def key_ranges(study: Study, keys: Collection[str], most: int) -> list[list[str]]:
     """Partition keys cut into runs of at most `most`, each of which Dagster can name by its first and last key.
 
-    A range of two dimensions is every combination of neighbouring cohorts with neighbouring seeds, so a ragged set needs
-    several. No range holds a key that was not asked for, and each key is in one range.
+    A range of two dimensions is every combination of neighbouring cohorts with neighbouring seeds, so a ragged set
+    needs several. No range holds a key that was not asked for, and each key is in one range.
     """
     wanted = set(keys)
     by_seeds = [

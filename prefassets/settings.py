@@ -26,10 +26,12 @@ class Settings(BaseSettings):
     prism: str | None = Field(
         None, description="`synthetic`, `hub`, or a folder with survey.jsonl and utterances.jsonl"
     )
-    scale: float | None = Field(None, gt=0, le=1, description="share of synthetic PRISM's 1,500 users to make")
-    seed: int | None = Field(None, ge=0, description="seed of synthetic PRISM and of the folds")
-    executor: Literal["in_process", "multiprocess"] = Field("in_process", description="how Dagster runs steps locally")
-    cells_per_job: int = Field(32, ge=1, description="most cells that one training run takes")
+    scale: float | None = Field(default=None, gt=0, le=1, description="share of synthetic PRISM's 1,500 users to make")
+    seed: int | None = Field(default=None, ge=0, description="seed of synthetic PRISM and of the folds")
+    executor: Literal["in_process", "multiprocess"] = Field(
+        default="in_process", description="how Dagster runs steps locally"
+    )
+    cells_per_job: int = Field(default=32, ge=1, description="most cells that one training run takes")
 
     @property
     def dagster_home(self) -> Path:

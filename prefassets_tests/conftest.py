@@ -19,7 +19,9 @@ class Home:
     folder: Path
 
     def run(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=timeout)
+        return subprocess.run(
+            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=timeout
+        )
 
     def ok(self, *arguments: str) -> str:
         done = self.run(*arguments)
@@ -37,7 +39,7 @@ class Home:
 
 @pytest.fixture(scope="session")
 def demo_home(tmp_path_factory) -> Home:
-    """The demo at a tenth of PRISM's size, run once by the command that a user runs. Read-only: copy it to change it."""
+    """The demo at a tenth of PRISM's size, run once by the command that users run. Read-only: copy it."""
     home = Home(tmp_path_factory.mktemp("demo") / "home")
     home.ok("demo", "--scale", SMALL)
     return home

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from prefassets.resources.sql_tables import all_tables
+from prefassets.resources.sql_tables import all_tables, column_types
 
 
 def declared(name: str) -> dict[str, Any]:
@@ -12,7 +12,10 @@ def declared(name: str) -> dict[str, Any]:
     table = all_tables()[name]
     columns = [
         dg.TableColumn(
-            column, str(spec.dtype), spec.comment, constraints=dg.TableColumnConstraints(nullable=spec.nullable)
+            column,
+            column_types()[name, column],
+            spec.comment,
+            constraints=dg.TableColumnConstraints(nullable=spec.nullable),
         )
         for column, spec in table.columns.items()
     ]

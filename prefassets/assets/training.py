@@ -108,12 +108,8 @@ def margins_asset(study: Study) -> dg.AssetsDefinition:
     )
     def margins(context: dg.AssetExecutionContext, store: Store) -> None:
         cells = [study.cell(key) for key in context.partition_keys]
-        for cell, scored in score(store, StudyData(store, study), cells):
-            context.add_asset_metadata(
-                {"dagster/row_count": len(scored), "pref_acc": float((scored["margin"] > 0).mean() or 0.0)},
-                asset_key=context.asset_key,
-                partition_key=cell.key,
-            )
+        for cell, rows in score(store, StudyData(store, study), cells):
+            context.add_asset_metadata({"dagster/row_count": rows}, asset_key=context.asset_key, partition_key=cell.key)
 
     return margins
 
@@ -126,7 +122,7 @@ def _log_finished(context: dg.AssetExecutionContext, store: Store, cell: Cell) -
 
 
 def adopt_or_skip(store: Store, data: StudyData, recipes: Mapping[Cell, Recipe], run_id: str) -> list[Cell]:
-    """The cells that need no training: their record stands, or another study's cell of the same fingerprint is adopted."""
+    """The cells that need no training: their record stands, or a twin in another study is adopted."""
     standing = {record["fingerprint"]: (name, record) for name, record in store.records().items() if "recipe" in record}
     finished = []
     for cell, recipe in recipes.items():
@@ -213,8 +209,8 @@ def _model_inputs(store: Store, data: StudyData, pairs: pl.DataFrame) -> tuple[A
     )
     if lacking := set(pairs["pair_id"]) - set(logps["pair_id"]):
         raise ValueError(
-            f"model.reference of {study.reference}, revision {data.base_revision}, lacks {len(lacking)} of {len(pairs)} "
-            f"pairs, e.g. {min(lacking)}; materialise model/reference, partition {study.reference}, again."
+            f"model.reference of {study.reference}, revision {data.base_revision}, lacks {len(lacking)} of "
+            f"{len(pairs)} pairs, e.g. {min(lacking)}; materialise model/reference, partition {study.reference}, again."
         )
     model = load_base(store, study.base_model, study.hyperparameters.precision)
     encoded = encode_pairs(pairs.sort("pair_id"), model.tokenizer, study.hyperparameters.max_length)
@@ -271,8 +267,8 @@ def put_cell(
     store.put(artifact(cell), files, record)
 
 
-def score(store: Store, data: StudyData, cells: list[Cell]) -> Iterator[tuple[Cell, pl.DataFrame]]:
-    """Score each cell's adapter on its held-out pairs and store the margins.
+def score(store: Store, data: StudyData, cells: list[Cell]) -> Iterator[tuple[Cell, int]]:
+    """Score each cell's adapter on its held-out pairs and store the margins; yields the cell and its pairs' number.
 
     Raises:
         FileNotFoundError: a cell has no finished adapter.
@@ -291,7 +287,7 @@ def score(store: Store, data: StudyData, cells: list[Cell]) -> Iterator[tuple[Ce
             rows = margins.with_columns(_columns(_identity(cell, fingerprint)))
             store.replace("training.margins", rows, cell.partition)
             show(done)
-            yield cell, rows
+            yield cell, len(rows)
 
 
 def _identity(cell: Cell, fingerprint: str) -> dict[str, Any]:

@@ -33,9 +33,12 @@ ASSETS = [sql_asset(found) for found in sql_tables().values()]
 def null_controls_hold(store: Store) -> dg.AssetCheckResult:
     """A null control with a difference above its tolerance says that the instrument finds what is not there."""
     broken = store.query(
-        "select study, split, readout, mean_difference_pp from verdicts.reported_rule where reported_rule = 'UNEXPECTED'"
+        "select study, split, readout, mean_difference_pp from verdicts.reported_rule"
+        " where reported_rule = 'UNEXPECTED'"
     )
-    found = {f"{study} {split} {readout}": f"{points:+.2f} points" for study, split, readout, points in broken.iter_rows()}
+    found = {
+        f"{study} {split} {readout}": f"{points:+.2f} points" for study, split, readout, points in broken.iter_rows()
+    }
     return dg.AssetCheckResult(
         passed=not found, severity=dg.AssetCheckSeverity.WARN, metadata={"beyond tolerance": found}
     )

@@ -16,6 +16,6 @@ from prefassets.resources.store import Store
     automation_condition=AFTER_ANY_CHANGE,
 )
 def database(store: Store) -> dg.MaterializeResult:
-    """`warehouse.duckdb`: every table, with comments. Copied, brought up to the changed partitions, and renamed into place."""
+    """`warehouse.duckdb`: every table, commented. A copy gets the changed partitions and is renamed into place."""
     rows = warehouse.refresh(store)
     return dg.MaterializeResult(metadata={"dagster/row_count": sum(rows.values()), "tables": len(rows)})

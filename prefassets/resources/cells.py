@@ -65,8 +65,8 @@ class StudyData:
         rows = training_pairs(self.pairs, self.folds, self.groups, cell.split, cell.user_group, cell.fold, cap)
         if len(rows) < self.study.hyperparameters.batch_size:
             raise ValueError(
-                f"{cell.study}: cohort {cell.cohort} has {len(rows)} training pairs outside fold {cell.fold}, less than "
-                f"one batch of {self.study.hyperparameters.batch_size}; see splits.balance, or use more data."
+                f"{cell.study}: cohort {cell.cohort} has {len(rows)} training pairs outside fold {cell.fold}, less "
+                f"than one batch of {self.study.hyperparameters.batch_size}; see splits.balance, or use more data."
             )
         return rows
 

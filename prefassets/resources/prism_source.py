@@ -1,4 +1,4 @@
-"""Where raw PRISM comes from: made here, the Hugging Face hub, or a folder of released files. The same tables either way."""
+"""Where raw PRISM comes from: made here, the hub, or a folder of released files. The same tables either way."""
 
 from pathlib import Path
 
@@ -42,5 +42,5 @@ def _download(name: str) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise SourceUnreachable(
             f"{name} of {HUB_DATASET} could not be downloaded ({type(error).__name__}). On a machine with a network, "
-            f"download {' and '.join(FILES)} and set PREFASSETS_PRISM to their folder; or use PREFASSETS_PRISM=synthetic."
+            f"download {' and '.join(FILES)} and set PREFASSETS_PRISM to their folder; or set it to synthetic."
         ) from error

@@ -1,8 +1,8 @@
 """The tables that SQL writes: one SELECT per file of `sql/`, which declares itself.
 
-`sql/verdicts/contrast.sql` is the table and asset `verdicts.contrast`. Its leading comment is the declaration: first what
-one row is, then a line per column, name and meaning two spaces apart (a deeper-indented line carries on). A column that
-keeps the name of a column it reads inherits that comment. Dependencies are what DuckDB's own parser finds in FROM.
+`sql/verdicts/contrast.sql` is the table and asset `verdicts.contrast`. Its leading comment is the declaration: first
+what one row is, then a line per column, name and meaning two spaces apart (a deeper-indented line carries on). A column
+that keeps the name of a column it reads inherits that comment. Dependencies are what DuckDB's parser finds in FROM.
 """
 
 import json
@@ -158,8 +158,20 @@ def all_tables() -> dict[str, Table]:
     return TABLES | {name: found.table for name, found in sql_tables().items()}
 
 
+@cache
+def column_types() -> dict[tuple[str, str], str]:
+    """DuckDB's name of each column's type, by table and column: what a reader of `warehouse.duckdb` sees."""
+    with duckdb.connect() as connection:
+        for table in all_tables().values():
+            create_empty(connection, table)
+        rows = connection.execute(
+            "select schema_name || '.' || table_name, column_name, data_type from duckdb_columns()"
+        )
+        return {(table, column): dtype for table, column, dtype in rows.fetchall()}
+
+
 def run_sql(name: str, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The rows that the SQL table `name` gives for the given rows of the tables it reads (no rows where none are given).
+    """The rows that the SQL table `name` gives for given rows of the tables it reads; a table not given is empty.
 
     Columns that a given table lacks are empty, so that a question can be asked of numbers measured anywhere.
     """

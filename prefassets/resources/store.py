@@ -199,7 +199,7 @@ class Store(dg.ConfigurableResource):
             WrongHome: the home is pinned to something else.
         """
         path = self._path("home.json")
-        wanted = {
+        wanted: dict[str, Any] = {
             name: value for name, value in (("prism", prism), ("scale", scale), ("seed", seed)) if value is not None
         }
         pinned = self.pinned()

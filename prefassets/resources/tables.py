@@ -30,7 +30,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the platform. `partition_columns` name the values whose combination is one part (one Parquet file)."""
+    """One table of the platform. Each combination of values of `partition_columns` is one part, one Parquet file."""
 
     name: str
     description: str

@@ -116,7 +116,7 @@ def _write_adapters(store: Store, path: Path) -> int:
     with duckdb.connect(path) as connection:
         connection.execute(
             "create table training.adapter_files (uri varchar, file varchar, content blob);"
-            "comment on table training.adapter_files is 'One row per file of each adapter; uri as in training.adapters.'"
+            "comment on table training.adapter_files is 'One row per adapter file; uri as in training.adapters.'"
         )
         for (uri,) in connection.execute("select uri from training.adapters order by uri").fetchall():
             for name, content in store.files(uri.removeprefix("artifacts/")).items():

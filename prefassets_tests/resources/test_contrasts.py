@@ -1,4 +1,4 @@
-"""Contrasts measured anywhere are judged by the reports' rule, without a home; a bad file is told its line and column."""
+"""Contrasts measured anywhere are judged by the reports' rule, without a home; a bad file is told where."""
 
 import pytest
 

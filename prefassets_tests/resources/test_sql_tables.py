@@ -55,7 +55,8 @@ def test_a_table_declares_itself_and_inherits_the_comments_of_columns_it_keeps(f
     write(
         folder,
         "mine/sizes.sql",
-        "-- One row per fold.\n-- users  how many\n--   of them\nselect fold, count(*) as users from prism.folds group by fold",
+        "-- One row per fold.\n-- users  how many\n--   of them\n"
+        "select fold, count(*) as users from prism.folds group by fold",
     )
     write(folder, "mine/again.sql", "-- The same.\nfrom mine.sizes")
     found = sql_tables.sql_tables()

@@ -1,4 +1,4 @@
-"""What the store promises: whole rows or old rows, never half; one home, one source; an artifact is done when recorded."""
+"""What the store promises: whole rows or old rows, never half; one home, one source."""
 
 import json
 import os

@@ -17,7 +17,8 @@ def test_every_declared_table_is_a_real_table_with_comments(store):
     with opened(store) as connection:
         tables = connection.execute("select schema_name || '.' || table_name, comment from duckdb_tables()").fetchall()
         columns = connection.execute(
-            "select schema_name || '.' || table_name, column_name, comment from duckdb_columns() where schema_name <> 'main'"
+            "select schema_name || '.' || table_name, column_name, comment from duckdb_columns()"
+            " where schema_name <> 'main'"
         ).fetchall()
     comments = dict(tables)
     for name, table in all_tables().items():

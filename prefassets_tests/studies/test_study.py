@@ -41,7 +41,7 @@ def test_a_study_that_cannot_be_run_is_refused_when_it_is_written(change, compla
 
 
 def test_an_unknown_cell_is_refused_with_an_example():
-    with pytest.raises(ValueError, match="has no cell 'age.C|42'"):
+    with pytest.raises(ValueError, match=r"has no cell 'age\.C\|42'"):
         all_studies()["demo"].cell("age.C|42")
 
 

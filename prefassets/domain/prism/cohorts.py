@@ -36,7 +36,7 @@ def training_pairs(
 def held_out_pairs(
     pairs: pl.DataFrame, folds: pl.DataFrame, groups: pl.DataFrame, split: str | None, held_out_fold: int
 ) -> pl.DataFrame:
-    """The pairs that a cohort's adapter is scored on, ordered by pair_id: both groups of its split; everyone for everyone."""
+    """The pairs that a cohort's adapter is scored on, ordered by pair_id: of both groups of its split."""
     unseen = pairs.join(folds.filter(pl.col("fold") == held_out_fold), on="user_id", how="semi")
     return _of_cohort(unseen, groups, split, None).sort("pair_id")
 

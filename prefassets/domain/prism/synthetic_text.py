@@ -2,7 +2,7 @@
 
 Every answer is four sentences on the conversation's topic. Three are filler that says the same to everyone; the fourth
 is filler too, or carries one of three traits: it *adapts* to the person, or it is *casual*, or it is *formal*.
-About 450 different words in all. All sentences were written for this file; none is from PRISM.
+Some 250 different words in all. All sentences were written for this file; none is from PRISM.
 """
 
 from collections.abc import Sequence
@@ -47,39 +47,46 @@ FOLLOW_UPS = (
     "Can you put that in simple words?",
 )
 
+# Filler and traits are alike in length, and each trait sentence is about as common as each filler, so that a language
+# model trained on all of them has no opinion of its own on the traits.
 FILLER = (
     "You can start with a clear list of what matters for {topic}.",
     "Many people {act} {topic} by looking at costs and time.",
     "It helps to read two sources before you {act} {topic}.",
     "A common mistake with {topic} is to rush the first step.",
     "There are several ways to {act} {topic}, and each has limits.",
-    "Experts on {topic} often disagree about small details.",
-    "A short note after each step makes it easier to {act} {topic}.",
-    "Some people put more effort into {topic} than they expected.",
+    "Experts on {topic} often disagree about some of the small details.",
+    "A short note after each step helps you to {act} {topic}.",
+    "Some people put more effort into {topic} than they had expected.",
     "The order of the steps matters less than doing all of them.",
-    "Questions about {topic} come up in almost every family.",
-    "It is useful to {act} {topic} with a friend who has done it before.",
-    "Good results with {topic} depend on small and regular steps.",
-    "The best time to {act} {topic} is before there is any pressure.",
-    "Most guides on {topic} agree on three basic points.",
+    "Questions about {topic} come up sooner or later in every family.",
+    "A friend who has done it can help you {act} {topic}.",
+    "Good results with {topic} depend on many small and regular steps.",
+    "The best time to {act} {topic} is before there is pressure.",
+    "Most guides on {topic} agree on the same three basic points.",
+    "To {act} {topic} well takes a few tries for most people.",
+    "The first week with {topic} is often harder than the second.",
+    "Keep what works for {topic} and drop what does not work.",
+    "A small test shows quickly whether you {act} {topic} well enough.",
+    "There is no single answer that fits every case of {topic}.",
+    "It pays to {act} {topic} early and to check again later.",
+    "Two or three options are enough when people {act} {topic}.",
+    "News about {topic} can change what looks like the best option.",
+    "People who {act} {topic} often find that less is more.",
+    "A simple table with two columns is enough to sort {topic}.",
 )
 ADAPTS = (
-    "Given what you told me, I would fit {topic} to your own week.",
-    "Since you mentioned your goals, I would adapt all of this to you.",
+    "Given what you told me, I would fit {topic} around you.",
+    "Since you mentioned your own goals, I would adapt this for you.",
     "For you personally, I would begin with the part you enjoy.",
-    "Because you said your time is short, I kept this close to your needs.",
 )
 CASUAL = (
     "Honestly, just give it a go and see how {topic} feels.",
-    "No worries, {topic} can be way less scary after a while.",
-    "Hey, just have a bit of fun and keep it chill.",
-    "Yeah, just grab whatever is around and roll with it.",
+    "Hey, no worries, just grab whatever is around and have fun.",
 )
 FORMAL = (
-    "Accordingly, one should proceed with due care regarding {topic}.",
-    "It is advisable to consult a qualified authority on {topic}.",
-    "Furthermore, a written record of each decision is recommended.",
-    "One ought to observe the established procedure at every stage.",
+    "Accordingly, one should proceed with due care in matters of {topic}.",
+    "It is advisable to consult a qualified authority and record each decision.",
 )
 TRAITS = {"adapts": ADAPTS, "casual": CASUAL, "formal": FORMAL}
 EMPTY = "EMPTY STRING"  # the release's word for a response without text
