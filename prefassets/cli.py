@@ -125,7 +125,7 @@ def _home_in_use() -> "Store":
 def _launcher() -> "Launcher":
     from prefassets.launch import Launcher
 
-    return Launcher(settings())
+    return Launcher()
 
 
 def _say(line: str) -> None:
@@ -293,7 +293,7 @@ def print_planted(store: "Store", study: Study) -> None:
                 any_value(round(value, 2)) filter (where quantity = 'interaction_pp') as interaction_pp
             from prism.planted_truth
             where quantity in ('contrast_pp', 'interaction_pp') and list_contains($splits, split)
-            group by all order by list_position($splits, split)
+            group by split, effect order by list_position($splits, split)
             """,
             params={"splits": list(study.expected)},
         ).pl()

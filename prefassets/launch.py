@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import time
 import uuid
 from collections.abc import Collection, Iterator, Sequence
@@ -14,7 +15,7 @@ from dagster._core.execution.backfill import PartitionBackfill
 
 from prefassets.resources.cells import CellState, StudyData, unfinished
 from prefassets.resources.store import Store
-from prefassets.settings import Settings
+from prefassets.settings import Settings, settings
 from prefassets.studies.study import Study
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -24,6 +25,7 @@ DAGSTER_YAML = next(
     if path.exists()
 )
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+PROCESS = "prefassets/process"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -31,9 +33,9 @@ class RunFailed(RuntimeError):
     """A Dagster run ended without success."""
 
 
-def prepare_dagster_home(settings: Settings) -> Path:
+def prepare_dagster_home(chosen: Settings) -> Path:
     """Point Dagster at the home's own folder, with telemetry off; a DAGSTER_HOME that is set already stays."""
-    folder = Path(os.environ.setdefault("DAGSTER_HOME", str(settings.dagster_home)))
+    folder = Path(os.environ.setdefault("DAGSTER_HOME", str(chosen.dagster_home)))
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "dagster.yaml").exists():
         shutil.copyfile(DAGSTER_YAML, folder / "dagster.yaml")
@@ -71,17 +73,27 @@ def _chunks(values: Sequence[str], size: int) -> list[Sequence[str]]:
 
 
 class Launcher:
-    """Runs parts of the asset graph and keeps Dagster's record of them."""
+    """Runs parts of the asset graph on the home of this process's settings, and keeps Dagster's record of them."""
 
-    def __init__(self, settings: Settings) -> None:
-        prepare_dagster_home(settings)
-        from prefassets.definitions import defs
+    def __init__(self) -> None:
+        prepare_dagster_home(settings())
+        from prefassets.definitions import defs  # after DAGSTER_HOME is set
 
-        self.store = Store(home=settings.home)
+        self.store = Store(home=settings().home)
         self.instance = dg.DagsterInstance.get()
         self._job = defs.resolve_implicit_global_asset_job_def()
         self._graph = defs.resolve_asset_graph()
-        self._settings = settings
+
+        self._close_runs_of_dead_processes()
+
+    def _close_runs_of_dead_processes(self) -> None:
+        """A killed process cannot say that its run ended; without this the UI shows its cells as running for ever."""
+        for run in self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+            host, _, process = run.tags.get(PROCESS, "").partition(":")
+            if host == socket.gethostname() and not Path(f"/proc/{process}").exists():
+                self.instance.report_run_failed(
+                    run, f"process {process} ended without saying so; it was probably killed"
+                )
 
     # ---- in this process
 
@@ -95,7 +107,11 @@ class Launcher:
         """
         job = self._job.get_subset(asset_selection=set(assets))
         result = job.execute_in_process(
-            instance=self.instance, partition_key=partition, tags=tags, raise_on_error=False, run_config=_QUIET
+            instance=self.instance,
+            partition_key=partition,
+            tags={PROCESS: f"{socket.gethostname()}:{os.getpid()}", **(tags or {})},
+            raise_on_error=False,
+            run_config=_QUIET,
         )
         if not result.success:
             raise RunFailed(_why(result))
@@ -132,7 +148,7 @@ class Launcher:
             if name == "margins":
                 unscored = {state.cell.key for state in unfinished(self.store, study) if state.state == "unscored"}
                 keys = [key for key in keys if key in unscored]
-            for run in key_ranges(study, keys, self._settings.cells_per_job):
+            for run in key_ranges(study, keys, settings().cells_per_job):
                 yield f"{'training' if name == 'adapters' else 'scoring'} {len(run)} cells of {study.name}"
                 try:
                     self.run([dg.AssetKey([study.name, name])], tags={RANGE_START: run[0], RANGE_END: run[-1]})

@@ -21,10 +21,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PREFASSETS_", frozen=True, extra="ignore")
 
     home: str = Field(
-        "home", description="folder that holds tables, adapters, warehouse.duckdb and Dagster's own state"
+        default="home", description="folder that holds tables, adapters, warehouse.duckdb and Dagster's own state"
     )
     prism: str | None = Field(
-        None, description="`synthetic`, `hub`, or a folder with survey.jsonl and utterances.jsonl"
+        default=None, description="`synthetic`, `hub`, or a folder with survey.jsonl and utterances.jsonl"
     )
     scale: float | None = Field(default=None, gt=0, le=1, description="share of synthetic PRISM's 1,500 users to make")
     seed: int | None = Field(default=None, ge=0, description="seed of synthetic PRISM and of the folds")

@@ -28,12 +28,13 @@ def released(store: Store) -> Iterator[dg.MaterializeResult]:
     """The released files, validated row by row; or synthetic PRISM in the same form."""
     source = store.pin(settings().prism, settings().scale, settings().seed)
     found, planted = load(source)
+    ignored = {f"ignored: {column}": count for column, count in found.ignored.items()}
     for table, rows in (
         ("prism.survey", found.survey),
         ("prism.utterances", found.utterances),
         ("prism.planted_truth", planted),
     ):
-        yield store.replace(table, rows, metadata={"source": str(source)})
+        yield store.replace(table, rows, metadata={"source": str(source), **ignored})
 
 
 @dg.asset(**declared("prism.pairs"), deps=[["prism", "utterances"]], group_name=GROUP, kinds={"polars"})

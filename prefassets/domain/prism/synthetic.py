@@ -13,9 +13,9 @@ to find is known:
 
 Beside who prefers what, covariates shift how large score gaps are; the sign of a preference is independent of its size.
 
-Two margins are not mirrored, on purpose: the length of texts (about 40 words an answer; PRISM's have about 100), so
-that a tiny language model learns them in a minute; and equal texts within a pair (none here, 265 in PRISM), so that
-every pair differs. Empty answers are all among the openers for the same reason. `if_chosen` is true once per prompt.
+Two margins are not mirrored, on purpose: the length of texts (44 words an answer; PRISM's have about 100), so that a
+tiny language model learns them in a minute; and equal texts within a pair (none here, 265 in PRISM), so that every
+pair differs. Empty answers are all among the openers for the same reason. `if_chosen` is true once per prompt.
 """
 
 from collections.abc import Iterable, Mapping
@@ -315,7 +315,7 @@ def planted_contrasts(preferences: pl.DataFrame, groups: pl.DataFrame) -> pl.Dat
         groups: `split`, `user_id`, `user_group`.
     """
     by_group = (
-        preferences.join(groups.filter(pl.col("user_group").is_not_null()), on="user_id")
+        preferences.join(groups.filter(pl.col("user_group").is_not_null()), on="user_id", maintain_order="left_right")
         .group_by("split", "user_group", "trait", maintain_order=True)
         .agg(pairs=pl.len(), first=pl.col("probability").mean())
     )

@@ -27,7 +27,7 @@ USER_SHARE_OF_OPENERS = 0.15
 TIED, UNTIED = 1_097, 18_064
 GAP_DECAY, FAR_SHARE, FAR_FROM = 1 - 1 / 21.1, 0.02, 60
 # Later turns are scored higher: the log odds that a score belongs to a later turn rise by this per point of score. It
-# makes means of 70.3 after the opener and 58.5 on it (plots: 70.5 and 58.6, which do not quite add up to 65.1 overall).
+# makes means of 70.2 after the opener and 58.6 on it (plots: 70.5 and 58.6, which do not quite add up to 65.1 overall).
 LATER_PER_POINT = 0.0138
 
 

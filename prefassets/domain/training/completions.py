@@ -71,7 +71,7 @@ def complete(
     return Completions(
         logp=logp.reshape(pairs, 2),
         alignment_sum=None if alignment_sum is None else alignment_sum.reshape(pairs, 2),
-        hidden_mean=None if hidden_mean is None else hidden_mean.reshape(pairs, 2, -1),
+        hidden_mean=None if hidden_mean is None else hidden_mean.reshape(pairs, 2, hidden_mean.shape[1]),
     )
 
 

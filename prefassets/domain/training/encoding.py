@@ -11,14 +11,17 @@ Message = dict[str, str]
 
 LEAST_PROMPT = 4  # a prompt keeps at least a 4th of the maximum length, if it is that long
 RESPONSES = ("chosen", "rejected")
-_SCHEMA = {
-    "pair_id": pl.String,
-    "prompt_ids": pl.List(pl.Int32),
-    "chosen_ids": pl.List(pl.Int32),
-    "rejected_ids": pl.List(pl.Int32),
-    "chosen_truncated": pl.Int64,
-    "rejected_truncated": pl.Int64,
-}
+_TOKENS, _COUNT = pl.List(pl.Int32()), pl.Int64()
+_SCHEMA = pl.Schema(
+    {
+        "pair_id": pl.String(),
+        "prompt_ids": _TOKENS,
+        "chosen_ids": _TOKENS,
+        "rejected_ids": _TOKENS,
+        "chosen_truncated": _COUNT,
+        "rejected_truncated": _COUNT,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ def encode_pairs(pairs: pl.DataFrame, tokenizer: PreTrainedTokenizerBase, max_le
 
 
 def _prompt_texts(prompts: Sequence[list[Message]], tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    return tokenizer.apply_chat_template(list(prompts), tokenize=False, add_generation_prompt=True)
+    texts: Any = tokenizer.apply_chat_template(list(prompts), tokenize=False, add_generation_prompt=True)
+    return texts
 
 
 def _response_texts(
@@ -115,7 +119,7 @@ def _response_texts(
     conversations = [
         [*prompt, {"role": "assistant", "content": answer}] for prompt, answer in zip(prompts, answers, strict=True)
     ]
-    texts = tokenizer.apply_chat_template(conversations, tokenize=False)
+    texts: Any = tokenizer.apply_chat_template(conversations, tokenize=False)
     for text, prompt in zip(texts, prompt_texts, strict=True):
         if not text.startswith(prompt):
             raise ValueError(
@@ -133,7 +137,7 @@ def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[lis
 def _shorten(
     prompts: list[list[Message]], prompt_ids: list[list[int]], room: list[int], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Bring each prompt's tokens down to its room, in place: first by whole messages, oldest first, then within the last."""
+    """Bring each prompt's tokens down to its room, in place: by whole messages, oldest first, then within the last."""
     too_long = [row for row, most in enumerate(room) if len(prompt_ids[row]) > most]
     later_starts = {row: _user_messages_after_the_first(prompts[row]) for row in too_long}
     while droppable := [row for row in too_long if later_starts[row]]:

@@ -71,8 +71,8 @@ class LanguageModel:
             except OSError as error:
                 raise ModelUnreachable(
                     f"base model {name!r} is not in the local cache and could not be fetched from the Hugging Face hub "
-                    f"({str(error).splitlines()[0]}). It has to be a hub name, such as Qwen/Qwen2.5-0.5B-Instruct, or a "
-                    f"folder. Set HF_HOME to a cache that holds it, allow access to huggingface.co, or use "
+                    f"({str(error).splitlines()[0]}). It has to be a hub name, such as Qwen/Qwen2.5-0.5B-Instruct, or "
+                    f"a folder. Set HF_HOME to a cache that holds it, allow access to huggingface.co, or use "
                     f'base_model="tiny", which needs no download.'
                 ) from error
         return cls(model, tokenizer, name, getattr(model.config, "_commit_hash", None) or _folder_digest(Path(name)))
@@ -107,7 +107,7 @@ def device() -> torch.device:
 
 
 def use_the_cores_of_this_process() -> None:
-    """One torch thread per core that this process may use; torch itself counts the whole machine's, also in a container."""
+    """One torch thread per core that this process may use; torch counts the whole machine's, also in a container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = Path("/sys/fs/cgroup/cpu.max")  # "<quota> <period>" in microseconds, or "max <period>"
     if limit.exists():

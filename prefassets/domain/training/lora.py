@@ -77,7 +77,9 @@ def with_adapter(language_model: LanguageModel, files: Mapping[str, bytes]) -> I
             adapted = get_peft_model(language_model.model, config)
             wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()
             if unmatched := sorted(wanted ^ weights.keys()):
-                raise ValueError(f"the adapter's weights are not those of {language_model.name}: {unmatched[0]} is unmatched")
+                raise ValueError(
+                    f"the adapter's weights are not those of {language_model.name}: {unmatched[0]} is unmatched"
+                )
             set_peft_model_state_dict(adapted, weights)
         adapted.requires_grad_(False).eval()
         yield language_model

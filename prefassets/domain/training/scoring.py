@@ -20,8 +20,9 @@ def score_adapter(
 ) -> pl.DataFrame:
     """`pair_id` and `margin` of each encoded pair, in the order of `encoded`.
 
-    The margin is beta x ((log pi - log pi_ref)(chosen) - (log pi - log pi_ref)(rejected)), in nats x beta, with the log-
-    probabilities summed over the response's tokens (eq. 6 of https://arxiv.org/abs/2305.18290, the reward difference).
+    The margin is beta x ((log pi - log pi_ref)(chosen) - (log pi - log pi_ref)(rejected)), in nats x beta; each
+    log pi is summed over the response's tokens. It is the difference of the two implicit rewards of
+    https://arxiv.org/abs/2305.18290, section 4.
     The base model is the same afterwards, bit for bit.
     """
     with with_adapter(language_model, adapter_files) as adapted:

@@ -47,8 +47,8 @@ class TrainedTiny:
 def conversations(utterances: pl.DataFrame) -> list[list[Message]]:
     """The corpus of `tiny`: every response of `prism.utterances` once, within a conversation, as chat messages.
 
-    A turn has up to four responses. Conversation r takes the r-th of each turn, as far as every turn so far has one, and
-    what comes after starts a conversation of its own. Which response a user chose or how it was scored is not looked at.
+    A turn has up to four responses, told apart by `within_turn_id`. Those of one number, turn after turn, make one
+    conversation. Which response a user chose, or how it was scored, is not looked at.
     """
     in_order = utterances.sort("conversation_id", "within_turn_id", "turn")
     exchanges = in_order.select("conversation_id", "within_turn_id", "user_prompt", "model_response").iter_rows()
@@ -84,7 +84,7 @@ def train_tiny(
     windows_BT = _windows(shuffled, tokenizer, steps * WINDOWS)[generator.permutation(steps * WINDOWS)]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = Qwen2ForCausalLM(_config(tokenizer)).to(device()).train()
+        model = Qwen2ForCausalLM(_config(tokenizer)).train().to(device())
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
     losses = []

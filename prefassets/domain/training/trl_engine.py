@@ -8,6 +8,7 @@ from typing import Any
 import datasets
 import polars as pl
 import trl
+from peft import PeftModel
 from transformers import PrinterCallback, TrainerCallback
 
 from prefassets.domain.training.encoding import EncodedPairs
@@ -45,10 +46,12 @@ def train_cell(cell: CellToTrain, data: TrainingData, on_step: OnStep | None = N
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-        for name, weight in trainer.model.named_parameters():
+        adapted = trainer.model
+        assert isinstance(adapted, PeftModel)
+        for name, weight in adapted.named_parameters():
             if weight.requires_grad and not weight.isfinite().all():
                 raise Diverged(f"weight {name} is not finite after step {hyperparameters.steps}")
-        files = adapter_files(trainer.model, base)
+        files = adapter_files(adapted, base)
     return FinishedCell(
         key=cell.key,
         files=files,
@@ -66,7 +69,7 @@ class _SharedReferenceTrainer(trl.DPOTrainer):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        # Read the reference from the rows. Not by `precompute_ref_log_probs=True`: that computes it again for each seed.
+        # The rows have the reference. Not `precompute_ref_log_probs=True`: that would compute it again for each seed.
         self.precompute_ref_logps = True
 
     def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any) -> datasets.Dataset:
