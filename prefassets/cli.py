@@ -1,5 +1,6 @@
 """The command line: one command for each question that a researcher asks of a home."""
 
+import atexit
 import json
 import os
 import sys
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from prefassets.resources.store import Store
 
 DEMO_SCALE = 0.4
+
+
+@atexit.register  # registered first, so it runs last: whatever has something to say has said it
+def _end_quietly() -> None:
+    """DuckDB 2.0 beside torch prints forty lines about "leaked" types while Python goes down; nothing is wrong."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 class StudyName(click.ParamType):

@@ -100,12 +100,12 @@ class Store(dg.ConfigurableResource):
         with self.connect(tables_read(sql)) as connection:
             return connection.sql(sql, params=parameters or None).pl()
 
-    def connect(self, tables: Collection[str] | None = None, current: bool = False) -> "duckdb.DuckDBPyConnection":
+    def connect(self, tables: Collection[str] | None = None, current: bool = False) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection in memory in which `tables` (all, if None) are views.
 
         Args:
             current: make the tables of `sql/` from what they read, now, instead of reading what was last materialised.
-        """  # the return type is a string: a resource class that holds DuckDB's type makes it print "leaked" at exit
+        """
         wanted = set(all_tables() if tables is None else tables) & set(all_tables())
         if current:
             for name, found in reversed(sql_tables().items()):  # each after the tables it reads
