@@ -262,9 +262,9 @@ VERDICTS = """
     select
         rule.split, rule.expected, rule.readout,
         rule.seeds_run || ' of ' || rule.seeds_planned as seeds,
-        round(rule.mean_difference_pp, 2) as mean_difference_pp,
-        round(rule.sd_difference_pp, 2) as sd_difference_pp,
-        rule.seeds_in_direction || '/' || rule.seeds_run as same_direction,
+        round(rule.mean_difference_pp, 2) as mean_pp,
+        round(rule.sd_difference_pp, 2) as sd_pp,
+        rule.seeds_in_direction || '/' || rule.seeds_run as same_side,
         rule.reported_rule,
         round(transfer.interaction_pp, 2) as interaction_pp
     from verdicts.reported_rule as rule
@@ -279,15 +279,17 @@ VERDICTS = """
 
 def print_verdicts(store: "Store", study: Study, form: str) -> None:
     """Print the verdict table of a study, as its cells stand now."""
-    from prefassets.resources.cells import unfinished
+    from prefassets.resources.cells import cell_states
 
     with store.connect(["verdicts.reported_rule", "verdicts.transfer"], current=True) as connection:
         rows = connection.sql(VERDICTS, params={"study": study.name, "splits": list(study.expected)}).pl()
-    lacking = len(unfinished(store, study))
+    states = [state.state for state in cell_states(store, study)]
     title = f"{study.name}: A - B in percentage points, {store.pinned()}"
     show(rows, form, title)
-    if form == "table" and lacking:
-        click.echo(f"{lacking} of {len(study.cells)} cells are missing: prefassets missing {study.name}", err=True)
+    if lacking := states.count("missing") + states.count("unscored"):
+        click.echo(f"{lacking} of {len(states)} cells are missing: prefassets missing {study.name}", err=True)
+    if stale := states.count("stale"):
+        click.echo(f"{stale} of {len(states)} cells are stale: prefassets missing {study.name} --stale", err=True)
 
 
 def print_planted(store: "Store", study: Study) -> None:

@@ -25,7 +25,7 @@ DAGSTER_YAML = next(
     if path.exists()
 )
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-PROCESS = "prefassets/process"
+LABEL, PROCESS = "prefassets/run", "prefassets/process"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -98,9 +98,13 @@ class Launcher:
     # ---- in this process
 
     def run(
-        self, assets: Collection[dg.AssetKey], partition: str | None = None, tags: dict[str, str] | None = None
+        self,
+        what: str,
+        assets: Collection[dg.AssetKey],
+        partition: str | None = None,
+        tags: dict[str, str] | None = None,
     ) -> None:
-        """Materialise assets here and now, in one run.
+        """Materialise assets here and now, in one run; `what` labels it in the UI.
 
         Raises:
             RunFailed: with the message of the step or blocking check that failed.
@@ -109,7 +113,7 @@ class Launcher:
         result = job.execute_in_process(
             instance=self.instance,
             partition_key=partition,
-            tags={PROCESS: f"{socket.gethostname()}:{os.getpid()}", **(tags or {})},
+            tags={LABEL: what, PROCESS: f"{socket.gethostname()}:{os.getpid()}", **(tags or {})},
             raise_on_error=False,
             run_config=_QUIET,
         )
@@ -120,21 +124,21 @@ class Launcher:
         """Make what a study's cells need and this home lacks; yields a line of what is being made, before it is."""
         tables = [f"{key.path[0]}.{key.path[1]}" for key in self._group("prism", "splits")]
         if not all(self.store.parts(table) for table in tables):
-            yield "raw data, pairs, covariates, folds, splits"
-            self.run(self._group("prism", "splits"))
-        yield "study files"
-        self.run(self._group("studies"))
+            yield (what := "raw data, pairs, covariates, folds, splits")
+            self.run(what, self._group("prism", "splits"))
+        yield (what := "study files")
+        self.run(what, self._group("studies"))
         if StudyData(self.store, study).base_revision is None:
-            yield f"base model {study.base_model}"
-            self.run([dg.AssetKey(["model", "base"])], study.base_model)
+            yield (what := f"base model {study.base_model}")
+            self.run(what, [dg.AssetKey(["model", "base"])], study.base_model)
         lacking = self.store.query(
             "select pair_id from prism.pairs anti join (select pair_id, revision from model.reference"
             " where reference = $reference) as made using (pair_id)",
             reference=study.reference,
         )
         if not lacking.is_empty():
-            yield f"reference pass of {study.base_model} over all pairs"
-            self.run([dg.AssetKey(["model", "reference"])], study.reference)
+            yield (what := f"reference pass of {study.base_model} over all pairs")
+            self.run(what, [dg.AssetKey(["model", "reference"])], study.reference)
 
     def train(self, study: Study, states: Sequence[CellState]) -> Iterator[str]:
         """Train and score exactly these cells here; yields a line before each stage.
@@ -149,9 +153,9 @@ class Launcher:
                 unscored = {state.cell.key for state in unfinished(self.store, study) if state.state == "unscored"}
                 keys = [key for key in keys if key in unscored]
             for run in key_ranges(study, keys, settings().cells_per_job):
-                yield f"{'training' if name == 'adapters' else 'scoring'} {len(run)} cells of {study.name}"
+                yield (what := f"{'training' if name == 'adapters' else 'scoring'} {len(run)} cells of {study.name}")
                 try:
-                    self.run([dg.AssetKey([study.name, name])], tags={RANGE_START: run[0], RANGE_END: run[-1]})
+                    self.run(what, [dg.AssetKey([study.name, name])], tags={RANGE_START: run[0], RANGE_END: run[-1]})
                 except RunFailed as error:
                     failures.append(str(error))
         if failures:
@@ -159,7 +163,7 @@ class Launcher:
 
     def judge(self) -> None:
         """Collect what is finished, run the verdict tables, and publish warehouse.duckdb."""
-        self.run(self._group("training", "verdicts", "warehouse"))
+        self.run("verdicts and warehouse.duckdb", self._group("training", "verdicts", "warehouse"))
 
     # ---- through the daemon
 

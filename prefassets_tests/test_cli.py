@@ -33,8 +33,8 @@ def test_the_demo_finishes_every_cell_and_missing_prints_nothing(demo_home):
 
 def test_the_verdict_table_finds_what_was_planted_and_calls_the_null_a_null(demo_home):
     held_out = {row["split"]: row for row in rows(demo_home, "verdicts", "demo") if row["readout"] == "held_out"}
-    assert held_out["personalisation"]["mean_difference_pp"] > 0
-    assert held_out["safety"]["mean_difference_pp"] < 0
+    assert held_out["personalisation"]["mean_pp"] > 0
+    assert held_out["safety"]["mean_pp"] < 0
     assert held_out["age"]["interaction_pp"] > 25, "A and B want different things"
     assert held_out["region"]["reported_rule"] == "OK"
     assert {row["seeds"] for row in held_out.values()} == {"3 of 3"}
@@ -101,6 +101,7 @@ def test_a_stale_cell_is_shown_with_the_field_that_differs_and_trained_again(cop
 
     assert copied_home.ok("missing", "demo") == ""
     (stale,) = rows(copied_home, "missing", "demo", "--stale")
+    assert "1 of 27 cells are stale" in copied_home.run("verdicts", "demo").stderr
     assert (stale["cell"], stale["state"]) == ("age.A|123", "stale")
     assert stale["reason"] == "hyperparameters.steps: 3 -> 110"
     assert copied_home.ok("missing", "demo", "--stale", "--launch") == "age.A|123\n"

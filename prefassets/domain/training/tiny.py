@@ -21,7 +21,7 @@ from prefassets.domain.training.language_model import (
 
 Message = dict[str, str]
 
-STEPS = 400
+STEPS = 300
 WINDOWS, WINDOW = 32, 128  # per step; tokens
 LEARNING_RATE = 4e-3
 VOCABULARY = 1_000
