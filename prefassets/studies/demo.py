@@ -17,11 +17,11 @@ STUDY = Study(
     hyperparameters=Hyperparameters(
         steps=110,
         batch_size=8,
-        learning_rate=5e-3,
+        learning_rate=2.5e-3,
         lora=Lora(rank=8, alpha=16),
         log_every=5,
         max_pairs=900,
-        max_length=160,
+        max_length=96,
         precision="float32",
     ),
 )

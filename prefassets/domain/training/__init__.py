@@ -2,6 +2,6 @@
 
 import os
 
-# Threads that wait for one another sleep instead of spinning. OpenMP reads this once, when torch is loaded. On shared
-# cores it makes the tiny model ten times faster (measured: .15 against 1.5 s a step with one of two cores taken).
+# Threads that wait for one another sleep instead of spinning. OpenMP reads this once, when torch is loaded. A step of the
+# tiny model on two cores takes .12 s instead of .09 when both are idle, and .16 s instead of 1.0 when one of them is busy.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from prefassets.domain.training.encoding import RESPONSES, EncodedPairs
 from prefassets.domain.training.language_model import LanguageModel
 
-LOGITS_AT_ONCE = 2**24  # numbers, 64 MiB in float32: logits never exist for a whole batch
+LOGITS_AT_ONCE = 2**26  # numbers, 256 MiB in float32: logits never exist for a whole batch
 TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}  # padding included
 UNSUPPORTED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier")
 

@@ -85,7 +85,7 @@ def encode_pairs(pairs: pl.DataFrame, tokenizer: PreTrainedTokenizerBase, max_le
     response_ids, response_cut = {}, {}
     for response in RESPONSES:
         ids = _token_ids(_response_texts(prompts, prompt_texts, pairs[response].to_list(), tokenizer), tokenizer)
-        room = [max_length - min(length, max_length // LEAST_PROMPT) for length in whole_length]
+        room = [max_length - min(length, max(1, max_length // LEAST_PROMPT)) for length in whole_length]
         response_ids[response] = [row[:most] for row, most in zip(ids, room, strict=True)]
         response_cut[response] = [max(0, len(row) - most) for row, most in zip(ids, room, strict=True)]
 

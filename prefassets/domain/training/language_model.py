@@ -121,6 +121,8 @@ def use_the_cores_of_this_process() -> None:
 def _load(source: str, precision: str, **where: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(source, **where)
+        if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what transformers makes up when there are no files
+            raise OSError(f"{source} has no tokenizer files")
         return AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[precision], **where), tokenizer
 
 

@@ -92,7 +92,7 @@ def left_untouched(model: torch.nn.Module) -> Iterator[None]:
     PEFT replaces layers and TRL the model's `forward`, both in place; neither changes a base weight.
     """
     layers = {name: dict(module.named_children()) for name, module in model.named_modules()}
-    own_attributes = dict(vars(model))
+    own_attributes = set(vars(model))
     was_trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     try:
         yield
@@ -100,7 +100,7 @@ def left_untouched(model: torch.nn.Module) -> Iterator[None]:
         for name, children in layers.items():
             for child_name, child in children.items():
                 setattr(model.get_submodule(name), child_name, child)
-        for name in vars(model).keys() - own_attributes.keys():
+        for name in vars(model).keys() - own_attributes:
             delattr(model, name)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(was_trainable[name])

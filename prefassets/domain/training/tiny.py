@@ -11,6 +11,7 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
+from prefassets.domain.training.encoding import Message
 from prefassets.domain.training.language_model import (
     WEIGHTS,
     LanguageModel,
@@ -18,8 +19,6 @@ from prefassets.domain.training.language_model import (
     use_the_cores_of_this_process,
     weights_digest,
 )
-
-Message = dict[str, str]
 
 STEPS = 300
 WINDOWS, WINDOW = 32, 128  # per step; tokens

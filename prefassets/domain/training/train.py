@@ -73,9 +73,10 @@ def train_cells(
 ) -> Iterator[FinishedCell | FailedCell]:
     """Train each cell and yield it as it ends. A cell that fails or diverges fails alone; the others go on.
 
-    Equal recipes give equal adapters, byte for byte on one machine: the seed fixes the adapter's initialisation
-    (`transformers.set_seed`, then PEFT's own) and the order of the pairs (`data_order`), and nothing else is random.
-    The base model is the same afterwards, bit for bit.
+    The seed fixes the adapter's initialisation (`transformers.set_seed`, then PEFT's own) and the order of the pairs
+    (`data_order`), and nothing else is random: on one machine equal recipes give equal adapters, byte for byte, as far
+    as its kernels add in a fixed order (they do on a CPU; attention on a GPU may not). The base model is the same
+    afterwards, bit for bit.
 
     Args:
         on_step: told a cell's key, the step it finished, and its number of steps.

@@ -67,6 +67,13 @@ def test_revision_of_a_folder_changes_with_its_weights(released, tiny):
     assert LanguageModel.from_hub(str(released)).revision != before
 
 
+def test_folder_without_a_tokenizer_is_refused_rather_than_given_an_empty_one(released):
+    for path in released.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(ModelUnreachable, match="no tokenizer files"):
+        LanguageModel.from_hub(str(released))
+
+
 def test_model_that_cannot_be_had_is_named_with_the_ways_out(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelUnreachable, match=r"no-such/model.*HF_HOME.*tiny"):
