@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo ui test check format clean
+.PHONY: help install demo ui test test-demo check format clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ ui: $(STAMP) ## Dagster's web server and daemon on this home
 
 test: $(STAMP) ## the whole test suite
 	$(BIN)/python -m pytest
+
+test-demo: $(STAMP) ## the whole demo, and that it finds what was planted
+	$(BIN)/python -m pytest -m slow
 
 check: $(STAMP) ## lint, format, types, definitions
 	$(BIN)/ruff check .

@@ -47,6 +47,10 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     times, torn, stop = context.Queue(), context.Queue(), context.Event()
     with tempfile.TemporaryDirectory() as home:
+        store = Store(home=home)
+        for writer in range(WRITERS):
+            for partition in range(PARTITIONS):
+                store.put(f"bench/w{writer}.A/seed-{partition}", {}, {})  # without its record no row is seen
         readers = [context.Process(target=read, args=(home, stop, torn)) for _ in range(READERS)]
         writers = [context.Process(target=write, args=(home, number, times)) for number in range(WRITERS)]
         for process in (*readers, *writers):
@@ -58,7 +62,7 @@ def main() -> None:
         results = [torn.get() for _ in readers]
         for process in readers:
             process.join()
-        counted = Store(home=home).query("select count(*) as n from training.margins")["n"].item()
+        counted = store.query("select count(*) as n from training.margins")["n"].item()
     failed = sum(process.exitcode != 0 for process in (*readers, *writers))
     print(f"{WRITERS} writers x {PARTITIONS} partitions of {ROWS:,} rows, {READERS} readers: {failed} failed")
     print(f"replace: median {1000 * np.median(seconds):.1f} ms, p99 {1000 * np.quantile(seconds, 0.99):.1f} ms")

@@ -1,4 +1,4 @@
-"""One real run of the demo, small, shared by every test that needs a finished home."""
+"""One run of the demo, short, shared by every test that needs a finished home."""
 
 import os
 import shutil
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+import prefassets.cli  # noqa: F401  without it, DuckDB beside torch ends a test run with forty lines about nothing
 
 SMALL = "0.1"
 
@@ -29,7 +31,7 @@ class Home:
         return done.stdout
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "prefassets.cli", *arguments]
+        return [sys.executable, "-m", "prefassets_tests.short_demo", *arguments]
 
     @property
     def environment(self) -> dict[str, str]:

@@ -10,6 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from prefassets_tests.short_demo import STEPS
+
 CELL = "artifacts/demo/age.A/seed-123"
 
 
@@ -31,15 +33,6 @@ def test_the_demo_finishes_every_cell_and_missing_prints_nothing(demo_home):
     assert len(weights(demo_home)) == 27
 
 
-def test_the_verdict_table_finds_what_was_planted_and_calls_the_null_a_null(demo_home):
-    held_out = {row["split"]: row for row in rows(demo_home, "verdicts", "demo") if row["readout"] == "held_out"}
-    assert held_out["personalisation"]["mean_pp"] > 0
-    assert held_out["safety"]["mean_pp"] < 0
-    assert held_out["age"]["interaction_pp"] > 25, "A and B want different things"
-    assert held_out["region"]["reported_rule"] == "OK"
-    assert {row["seeds"] for row in held_out.values()} == {"3 of 3"}
-
-
 def test_the_warehouse_holds_every_cell(demo_home):
     with duckdb.connect(str(demo_home.folder / "warehouse.duckdb"), read_only=True) as connection:
         ((steps,),) = connection.execute("select count(*) from training.log where study = 'demo'").fetchall()
@@ -51,7 +44,7 @@ def test_the_warehouse_holds_every_cell(demo_home):
             "select count(*), (select count(*) from prism.pairs join prism.folds using (user_id) where fold = 0)"
             " from training.margins where cohort = 'everyone' and seed = 42"
         ).fetchall()
-    assert steps == 27 * 110
+    assert steps == 27 * STEPS
     assert margins == 27
     assert scored == held_out
     assert users > 0
@@ -103,7 +96,7 @@ def test_a_stale_cell_is_shown_with_the_field_that_differs_and_trained_again(cop
     (stale,) = rows(copied_home, "missing", "demo", "--stale")
     assert "1 of 27 cells are stale" in copied_home.run("verdicts", "demo").stderr
     assert (stale["cell"], stale["state"]) == ("age.A|123", "stale")
-    assert stale["reason"] == "hyperparameters.steps: 3 -> 110"
+    assert stale["reason"] == f"hyperparameters.steps: 3 -> {STEPS}"
     assert copied_home.ok("missing", "demo", "--stale", "--launch") == "age.A|123\n"
     assert copied_home.ok("missing", "demo", "--stale") == ""
 

@@ -4,6 +4,7 @@ import dagster as dg
 import polars as pl
 
 from prefassets.assets.declared import declared
+from prefassets.resources.cells import StudyData
 from prefassets.resources.models import TINY_ARTIFACT, load_base
 from prefassets.resources.progress import progress_bar
 from prefassets.resources.store import Store
@@ -81,7 +82,8 @@ def reference(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
     from prefassets.domain.training.reference import reference_pass
 
     study = next(study for study in _STUDIES if study.reference == context.partition_key)
-    model = load_base(store, study.base_model, study.hyperparameters.precision)
+    revision = StudyData(store, study).base_revision
+    model = load_base(store, study.base_model, study.hyperparameters.precision, revision)
     pairs = store.read("prism.pairs")
     encoded = encode_pairs(pairs, model.tokenizer, study.hyperparameters.max_length)
     with progress_bar("reference pass", 2 * len(pairs)) as show:

@@ -11,7 +11,7 @@ import polars as pl
 
 from prefassets.assets.automation import AFTER_ANY_CHANGE
 from prefassets.assets.declared import declared
-from prefassets.domain.training.recipe import TRAINER_VERSION, Recipe, digest
+from prefassets.domain.training.recipe import TRAINER_VERSION, Recipe, differences, digest
 from prefassets.resources.cells import StudyData, artifact, cell_states
 from prefassets.resources.models import load_base
 from prefassets.resources.progress import progress_bar
@@ -127,7 +127,7 @@ def adopt_or_skip(store: Store, data: StudyData, recipes: Mapping[Cell, Recipe],
     finished = []
     for cell, recipe in recipes.items():
         own = store.record(artifact(cell))
-        if own is not None and own["fingerprint"] == recipe.fingerprint:
+        if own is not None and not differences(own["recipe"], recipe.as_dict()):
             finished.append(cell)
         elif recipe.fingerprint in standing:
             twin, record = standing[recipe.fingerprint]
@@ -212,7 +212,7 @@ def _model_inputs(store: Store, data: StudyData, pairs: pl.DataFrame) -> tuple[A
             f"model.reference of {study.reference}, revision {data.base_revision}, lacks {len(lacking)} of "
             f"{len(pairs)} pairs, e.g. {min(lacking)}; materialise model/reference, partition {study.reference}, again."
         )
-    model = load_base(store, study.base_model, study.hyperparameters.precision)
+    model = load_base(store, study.base_model, study.hyperparameters.precision, data.base_revision)
     encoded = encode_pairs(pairs.sort("pair_id"), model.tokenizer, study.hyperparameters.max_length)
     return model, encoded, {pair_id: (chosen, rejected) for pair_id, chosen, rejected in logps.iter_rows()}
 
@@ -321,7 +321,7 @@ def raise_for_failed(study: Study, failures: Mapping[Cell, str]) -> None:
 
 
 def collected_asset(table: str, part_asset: str) -> dg.AssetsDefinition:
-    """The asset of one `training.*` table: the parts of every study, counted, without cells that have no record."""
+    """The asset of one `training.*` table: the parts of every study's finished cells, counted."""
 
     @dg.asset(
         **declared(table),
@@ -331,12 +331,6 @@ def collected_asset(table: str, part_asset: str) -> dg.AssetsDefinition:
         automation_condition=AFTER_ANY_CHANGE,
     )
     def collected(store: Store) -> dg.MaterializeResult:
-        recorded = {_partition(record) for record in store.records().values() if "recipe" in record}
-        dropped = 0
-        for part in store.parts(table):
-            if part.values not in recorded:
-                store.replace(table, TABLES[table].empty(), part.values)
-                dropped += 1
         counts = store.query(
             f"select count(*) as rows, count(distinct (study, cohort, seed, fold)) as cells from {table}"
         )
@@ -347,15 +341,10 @@ def collected_asset(table: str, part_asset: str) -> dg.AssetsDefinition:
                 "dagster/row_count": rows,
                 "cells": cells,
                 "cells planned over all studies": planned,
-                "cells dropped because their record is gone": dropped,
             }
         )
 
     return collected
-
-
-def _partition(record: Mapping[str, Any]) -> tuple[str, ...]:
-    return Cell(**record["cell"]).partition
 
 
 STUDY_ASSETS = [make(study) for study in all_studies().values() for make in (adapters_asset, margins_asset)]

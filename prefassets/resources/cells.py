@@ -9,6 +9,7 @@ import polars as pl
 from prefassets.domain.prism.cohorts import held_out_pairs, pair_digests, training_pairs
 from prefassets.domain.training.recipe import Recipe, differences, digest
 from prefassets.resources.store import Store
+from prefassets.resources.tables import cell_artifact
 from prefassets.studies.study import Cell, Study
 
 State = Literal["finished", "missing", "unscored", "stale"]
@@ -16,7 +17,7 @@ State = Literal["finished", "missing", "unscored", "stale"]
 
 def artifact(cell: Cell) -> str:
     """Name of a cell's adapter in the store, `demo/age.A/seed-42`."""
-    return f"{cell.study}/{cell.cohort}/seed-{cell.seed_key}"
+    return cell_artifact(*cell.partition)
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,9 @@ class Store(dg.ConfigurableResource):
         return connection
 
     def parts(self, table: str) -> list[Part]:
-        """The stored partitions of `table`."""
+        """The stored partitions of `table`; where a part belongs to an artifact, only with that artifact's record."""
+        artifact = all_tables()[table].artifact
+        recorded = self._recorded() if artifact else set()
         folder = self._path("tables", *table.split("."))
         found = self._files.find(folder, detail=True)
         parts = []
@@ -136,7 +138,8 @@ class Store(dg.ConfigurableResource):
                 inner = path.removeprefix(folder).strip("/").removesuffix("part.parquet").strip("/")
                 values = tuple(unquote(value) for value in inner.split("/")) if inner else ()
                 version = f"{info.get('mtime') or info.get('LastModified')}-{info.get('ino', '')}-{info['size']}"
-                parts.append(Part(values, path, version))
+                if artifact is None or artifact(*values) in recorded:
+                    parts.append(Part(values, path, version))
         return parts
 
     # ---- artifacts
@@ -165,13 +168,17 @@ class Store(dg.ConfigurableResource):
 
     def records(self, under: str = "") -> dict[str, dict[str, Any]]:
         """Records of all finished artifacts whose name begins with the folder `under`, by artifact name."""
+        names = sorted(self._recorded(under))
+        return {name: record for name in names if (record := self.record(name)) is not None}
+
+    def _recorded(self, under: str = "") -> set[str]:
+        """Names of the finished artifacts."""
         root = self._path("artifacts")
-        names = [
+        return {
             path.removeprefix(root).strip("/").removesuffix(f"/{RECORD}")
             for path in self._files.find(self._path("artifacts", under))
             if path.endswith(f"/{RECORD}")
-        ]
-        return {name: record for name in names if (record := self.record(name)) is not None}
+        }
 
     def files(self, artifact: str) -> dict[str, bytes]:
         """Contents of a finished artifact's files, by name.

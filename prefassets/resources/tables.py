@@ -4,7 +4,7 @@ The same declaration makes the empty table, checks every write, and feeds Dagste
 `warehouse.duckdb` and the data dictionary. Tables that SQL writes declare themselves in `sql/` (see `sql_tables.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -30,12 +30,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the platform. Each combination of values of `partition_columns` is one part, one Parquet file."""
+    """One table of the platform. Each combination of values of `partition_columns` is one part, one Parquet file.
+
+    `artifact` names, for the values of a part, the artifact whose record makes the part count: without the record, the
+    rows are unfinished work and nobody sees them.
+    """
 
     name: str
     description: str
     columns: Mapping[str, Column]
     partition_columns: tuple[str, ...] = ()
+    artifact: Callable[..., str] | None = None
 
     @property
     def schema(self) -> pl.Schema:
@@ -89,6 +94,12 @@ CELL_COLUMNS = {
     "fingerprint": FINGERPRINT,
 }
 CELL_PARTITION = ("study", "cohort", "seed", "fold")
+
+
+def cell_artifact(study: str, cohort: str, seed: str, fold: str) -> str:
+    """Name of a cell's adapter in the store: `demo/age.A/seed-42`, or `seed-42.f1` for another fold than 0."""
+    return f"{study}/{cohort}/seed-{seed}" + (f".f{fold}" if fold != "0" else "")
+
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -299,6 +310,7 @@ TABLES: dict[str, Table] = {
                 "finished_at": Column(pl.Datetime("us", "UTC"), "when the record was written"),
             },
             CELL_PARTITION,
+            cell_artifact,
         ),
         Table(
             "training.adapters",
@@ -310,6 +322,7 @@ TABLES: dict[str, Table] = {
                 "bytes": Column(INTEGER, "size of adapter_model.safetensors"),
             },
             CELL_PARTITION,
+            cell_artifact,
         ),
         Table(
             "training.log",
@@ -325,6 +338,7 @@ TABLES: dict[str, Table] = {
                 "epoch": Column(REAL, "pairs_seen / distinct training pairs"),
             },
             CELL_PARTITION,
+            cell_artifact,
         ),
         Table(
             "training.margins",
@@ -335,6 +349,7 @@ TABLES: dict[str, Table] = {
                 "margin": Column(REAL, "reward margin, nats x beta; above 0: the adapter prefers the chosen answer"),
             },
             CELL_PARTITION,
+            cell_artifact,
         ),
     )
 }

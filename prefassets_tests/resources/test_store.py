@@ -28,6 +28,12 @@ def margins(cell_seed, *values):
     return pl.DataFrame(rows, schema=TABLES["training.margins"].schema)
 
 
+def finish(store, *seeds):
+    """Record cells as finished, so that their rows count."""
+    for seed in seeds:
+        store.put(f"s/age.A/seed-{seed}", {"adapter_model.safetensors": b"weights"}, {"fingerprint": "f"})
+
+
 def test_what_is_replaced_is_read_back_and_nothing_is_appended(store):
     store.replace("prism.folds", folds(("u1", 0), ("u2", 1)))
     store.replace("prism.folds", folds(("u3", 2)))
@@ -40,10 +46,21 @@ def test_a_table_that_nobody_wrote_is_empty_and_has_its_columns(store):
 
 
 def test_one_partition_is_replaced_without_touching_the_others(store):
+    finish(store, 1, 2)
     store.replace("training.margins", margins(1, 0.5), ("s", "age.A", "1", "0"))
     store.replace("training.margins", margins(2, 0.7, 0.8), ("s", "age.A", "2", "0"))
     store.replace("training.margins", margins(1, -1.0), ("s", "age.A", "1", "0"))
     assert sorted(store.read("training.margins")["margin"]) == [-1.0, 0.7, 0.8]
+
+
+def test_rows_of_a_cell_without_a_record_are_seen_by_nobody(store):
+    store.replace("training.margins", margins(1, 0.5), ("s", "age.A", "1", "0"))
+    store.replace("training.margins", margins(2, 0.7), ("s", "age.A", "2", "0"))
+    assert store.read("training.margins").is_empty()
+    finish(store, 2)
+    assert store.read("training.margins")["seed"].to_list() == [2]
+    store.discard("s/age.A/seed-2")
+    assert store.read("training.margins").is_empty()
 
 
 def test_a_partition_value_may_hold_slashes(store):

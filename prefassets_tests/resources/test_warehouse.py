@@ -5,7 +5,7 @@ import polars as pl
 
 from prefassets.resources import warehouse
 from prefassets.resources.sql_tables import all_tables
-from prefassets_tests.resources.test_store import folds, margins
+from prefassets_tests.resources.test_store import finish, folds, margins
 
 
 def opened(store):
@@ -27,6 +27,7 @@ def test_every_declared_table_is_a_real_table_with_comments(store):
 
 
 def test_a_refresh_holds_exactly_what_the_parts_hold(store):
+    finish(store, 1, 2)
     store.replace("prism.folds", folds(("u1", 0)))
     store.replace("training.margins", margins(1, 0.5), ("s", "age.A", "1", "0"))
     warehouse.refresh(store)
@@ -38,9 +39,14 @@ def test_a_refresh_holds_exactly_what_the_parts_hold(store):
     with opened(store) as connection:
         assert connection.execute("select user_id from prism.folds order by 1").fetchall() == [("u2",), ("u3",)]
         assert connection.execute("select margin from training.margins order by seed").fetchall() == [(-0.5,), (0.7,)]
+    store.discard("s/age.A/seed-2")
+    warehouse.refresh(store)
+    with opened(store) as connection:
+        assert connection.execute("select margin from training.margins").fetchall() == [(-0.5,)]
 
 
 def test_only_changed_partitions_are_loaded_again(store):
+    finish(store, *range(5))
     for seed in range(5):
         store.replace("training.margins", margins(seed, 0.5), ("s", "age.A", str(seed), "0"))
     warehouse.refresh(store)
