@@ -157,7 +157,9 @@ def demo(scale: float | None, form: str) -> None:
     asked = scale if scale is not None else settings().scale
     if store.pinned() is None and asked is None:
         asked = DEMO_SCALE
-    source = store.pin(settings().prism, asked, settings().seed)
+    source = store.source(settings().prism, asked, settings().seed)
+    if source.prism == "synthetic":
+        store.pin(source)
     study = all_studies()["demo"]
     _say(f"{source}, home {Path(settings().home).absolute()}")
     finish(study)
@@ -206,8 +208,8 @@ def missing(study: Study, stale: bool, launch: bool, form: str) -> None:
         )
     if not launch or not states:
         return
-    _home_in_use() if study.name != "demo" else _store().pin(settings().prism, settings().scale, settings().seed)
     launcher = _launcher()
+    _say(str(launcher.store.source(settings().prism, settings().scale, settings().seed)))
     if not launcher.daemon_is_running():
         _say("no Dagster daemon watches this home: running here")
         finish(study, stale)

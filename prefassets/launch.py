@@ -203,9 +203,9 @@ def _why(result: dg.ExecuteInProcessResult) -> str:
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            lines.append(f"{event.step_key}: {error.message.strip() if error else 'failed'}")
+            raised = (error.cause or error) if error else None  # Dagster's own error around the one that was raised
+            what = raised.message.strip().partition(f"{raised.cls_name}: ")[2] if raised else "failed"
+            lines.append(f"{event.step_key}: {what}")
         elif event.event_type_value == "ASSET_CHECK_EVALUATION" and not event.asset_check_evaluation_data.passed:
             found = event.asset_check_evaluation_data
             if found.severity == dg.AssetCheckSeverity.ERROR:

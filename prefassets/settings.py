@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -32,6 +32,12 @@ class Settings(BaseSettings):
         default="in_process", description="how Dagster runs steps locally"
     )
     cells_per_job: int = Field(default=32, ge=1, description="most cells that one training run takes")
+
+    @field_validator("prism")
+    @classmethod
+    def _folder_is_absolute(cls, prism: str | None) -> str | None:
+        """A home remembers its source; a relative folder would mean another one from elsewhere."""
+        return prism if prism in (None, "synthetic", "hub") else str(Path(prism).absolute())
 
     @property
     def dagster_home(self) -> Path:

@@ -123,8 +123,7 @@ def test_a_killed_run_loses_at_most_the_cells_in_training(copied_home):
 
     left = copied_home.ok("missing", "demo").split()
     assert 0 < len(left) <= 6
-    finished = {row["cell"]: row["state"] for row in rows(copied_home, "missing", "demo")}
-    assert finished["personalisation.A|42"] == "unscored", "it was finished before the kill, so it is not trained again"
+    assert "personalisation.A|42" not in left, "it was finished before the kill"
     trained_before = weights(copied_home)["artifacts/demo/personalisation.A/seed-42/adapter_model.safetensors"]
     copied_home.ok("missing", "demo", "--launch")
     assert copied_home.ok("missing", "demo", "--stale") == ""
@@ -138,7 +137,7 @@ def test_sql_is_read_only_and_always_current(copied_home):
     assert rows(copied_home, "sql", "select count(*) as n from training.cells") == [{"n": 27}]
     assert "nothing here writes" in copied_home.run("sql", "create table x as select 1").stderr
     assert "one SELECT" in copied_home.run("sql", "select 1; select 2").stderr
-    assert "training.cells" in copied_home.run("sql", "from training.cell").stderr
+    assert "Did you mean" in copied_home.run("sql", "from training.cell").stderr
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "json"])

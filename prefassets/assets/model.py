@@ -38,7 +38,7 @@ def base(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResul
         with progress_bar("training the tiny base model", STEPS) as show:
             trained = train_tiny(
                 conversations(store.read("prism.utterances")),
-                seed=store.pin().seed,
+                seed=store.source().seed,
                 on_step=lambda step, _total: show(step),
             )
         model = trained.language_model

@@ -26,8 +26,9 @@ PUBLISHED_PAIRS, PUBLISHED_USERS = 18_064, 1_393  # report of 2026-02-24: pairs 
 )
 def released(store: Store) -> Iterator[dg.MaterializeResult]:
     """The released files, validated row by row; or synthetic PRISM in the same form."""
-    source = store.pin(settings().prism, settings().scale, settings().seed)
+    source = store.source(settings().prism, settings().scale, settings().seed)
     found, planted = load(source)
+    store.pin(source)  # not before it could be read: a source that was mistyped must not stick
     ignored = {f"ignored: {column}": count for column, count in found.ignored.items()}
     for table, rows in (
         ("prism.survey", found.survey),
@@ -60,7 +61,7 @@ def users(store: Store) -> dg.MaterializeResult:
 @dg.asset(**declared("prism.folds"), deps=[["prism", "users"]], group_name=GROUP, kinds={"scikitlearn"})
 def folds(store: Store) -> dg.MaterializeResult:
     """Five user-disjoint folds, stratified, fixed by the home's seed: the same for every cell of every study."""
-    rows = user_folds(store.read("prism.users"), seed=store.pin().seed)
+    rows = user_folds(store.read("prism.users"), seed=store.source().seed)
     return store.replace("prism.folds", rows)
 
 
@@ -99,7 +100,7 @@ def counts_are_near_the_published_ones(store: Store) -> dg.AssetCheckResult:
     counted = store.query("select count(*) as pairs, count(distinct user_id) as users from prism.pairs").row(
         0, named=True
     )
-    scale = store.pin().scale
+    scale = store.source().scale
     near = all(
         abs(counted[name] - scale * published) <= 0.02 * scale * published
         for name, published in (("pairs", PUBLISHED_PAIRS), ("users", PUBLISHED_USERS))

@@ -173,7 +173,7 @@ def train(
             provenance = {
                 "engine": outcome.engine,
                 "device": outcome.device,
-                "prism": str(store.pin()),
+                "prism": str(store.source()),
                 "adopted_from": None,
             }
             put_cell(store, cell, recipes[cell], outcome.files, outcome.log, metrics, provenance, run_id)

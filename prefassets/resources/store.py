@@ -199,20 +199,17 @@ class Store(dg.ConfigurableResource):
 
     # ---- the home itself
 
-    def pin(self, prism: str | None = None, scale: float | None = None, seed: int | None = None) -> DataSource:
-        """What this home is made of. The first call decides; later calls may repeat it or leave it out.
+    def source(self, prism: str | None = None, scale: float | None = None, seed: int | None = None) -> DataSource:
+        """What this home is made of; for a new home, what it would be made of. Writes nothing.
 
         Raises:
-            WrongHome: the home is pinned to something else.
+            WrongHome: the home is pinned to something else than what is asked for.
         """
-        path = self._path("home.json")
-        wanted: dict[str, Any] = {
-            name: value for name, value in (("prism", prism), ("scale", scale), ("seed", seed)) if value is not None
-        }
+        wanted: dict[str, Any] = {"prism": prism, "scale": scale, "seed": seed}
+        wanted = {name: value for name, value in wanted.items() if value is not None}
         pinned = self.pinned()
         if pinned is None:
-            pinned = DataSource(**wanted)
-            self._write(path, json.dumps(asdict(pinned), indent=1).encode())
+            return DataSource(**wanted)
         for name, value in wanted.items():
             if getattr(pinned, name) != value:
                 raise WrongHome(
@@ -220,6 +217,15 @@ class Store(dg.ConfigurableResource):
                     f"must not mix: unset PREFASSETS_{name.upper()}, or set PREFASSETS_HOME to a new folder."
                 )
         return pinned
+
+    def pin(self, source: DataSource) -> None:
+        """Make this home one of `source`, for good.
+
+        Raises:
+            WrongHome: it is pinned to something else.
+        """
+        if self.source(**asdict(source)) != self.pinned():
+            self._write(self._path("home.json"), json.dumps(asdict(source), indent=1).encode())
 
     def pinned(self) -> DataSource | None:
         """What this home is pinned to; None for a new home."""

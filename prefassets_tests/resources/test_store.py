@@ -174,11 +174,16 @@ def test_records_are_listed_by_study(store):
 
 def test_a_home_keeps_the_source_it_was_first_used_with(store):
     assert store.pinned() is None
-    assert store.pin("synthetic", 0.3, 7) == DataSource("synthetic", 0.3, 7)
-    assert store.pin() == DataSource("synthetic", 0.3, 7)
+    assert store.source(scale=0.3) == DataSource("synthetic", 0.3, 0)
+    assert store.pinned() is None, "asking pins nothing"
+    store.pin(DataSource("synthetic", 0.3, 7))
+    store.pin(DataSource("synthetic", 0.3, 7))
+    assert store.source() == store.source("synthetic", 0.3) == DataSource("synthetic", 0.3, 7)
     for other in ({"prism": "hub"}, {"scale": 1.0}, {"seed": 0}):
         with pytest.raises(WrongHome, match="must not mix"):
-            store.pin(**other)
+            store.source(**other)
+    with pytest.raises(WrongHome):
+        store.pin(DataSource("hub"))
 
 
 def test_sql_sees_parameters_and_only_asked_tables(store):
@@ -187,7 +192,7 @@ def test_sql_sees_parameters_and_only_asked_tables(store):
 
 
 def test_files_are_where_the_design_says(store):
-    store.pin("synthetic", 1.0, 0)
+    store.pin(DataSource())
     store.replace("prism.folds", folds(("u1", 0)))
     store.put("s/age.A/seed-42", {"a": b"1"}, {"fingerprint": "x"})
     home = Path(store.home)
