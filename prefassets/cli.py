@@ -83,7 +83,7 @@ def show(rows: pl.DataFrame, form: str, title: str = "") -> None:
         click.echo(json.dumps(rows.to_dicts(), indent=1, default=str))
     elif form == "csv":
         flat = [
-            pl.col(name).map_elements(lambda value: json.dumps(value.to_list()), return_dtype=pl.String)
+            pl.col(name).map_elements(_nested_text, return_dtype=pl.String)
             for name, dtype in rows.schema.items()
             if dtype.is_nested()
         ]
@@ -99,13 +99,15 @@ def show(rows: pl.DataFrame, form: str, title: str = "") -> None:
         console.print(table)
 
 
+def _nested_text(value: Any) -> str:
+    return json.dumps(value.to_list() if isinstance(value, pl.Series) else value, default=str)
+
+
 def _cell_text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:,.2f}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
+        return f"{value:.2f}" if value == 0 or abs(value) >= 0.1 else f"{value:.3g}"
     return str(value)
 
 
@@ -216,7 +218,7 @@ def missing(study: Study, stale: bool, launch: bool, form: str) -> None:
         return
     for line in launcher.prepare(study):
         _say(line)
-    _say(f"backfill {launcher.backfill(study, states)}: {len(states)} cells")
+    _say(f"backfill {', '.join(launcher.backfill(study, states))}: {len(states)} cells")
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
@@ -344,13 +346,8 @@ def sql(query: str, form: str) -> None:
     with _home_in_use().connect(current=True) as connection:
         try:
             statements = connection.extract_statements(query)
-            if len(statements) != 1 or statements[0].type not in (
-                duckdb.StatementType.SELECT,
-                duckdb.StatementType.EXPLAIN,
-            ):
-                raise click.UsageError(
-                    "one SELECT (or SHOW, DESCRIBE, SUMMARIZE, EXPLAIN) was wanted; nothing here writes"
-                )
+            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+                raise click.UsageError("one SELECT (or SHOW, DESCRIBE, SUMMARIZE) was wanted; nothing here writes")
             show(connection.sql(query).pl(), form)
         except duckdb.Error as error:
             raise click.ClickException(str(error)) from error

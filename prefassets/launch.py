@@ -90,7 +90,7 @@ class Launcher:
         """A killed process cannot say that its run ended; without this the UI shows its cells as running for ever."""
         for run in self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
             host, _, process = run.tags.get(PROCESS, "").partition(":")
-            if host == socket.gethostname() and not Path(f"/proc/{process}").exists():
+            if host == socket.gethostname() and not _is_alive(int(process)):
                 self.instance.report_run_failed(
                     run, f"process {process} ended without saying so; it was probably killed"
                 )
@@ -122,19 +122,19 @@ class Launcher:
 
     def prepare(self, study: Study) -> Iterator[str]:
         """Make what a study's cells need and this home lacks; yields a line of what is being made, before it is."""
-        tables = [f"{key.path[0]}.{key.path[1]}" for key in self._group("prism", "splits")]
-        if not all(self.store.parts(table) for table in tables):
-            yield (what := "raw data, pairs, covariates, folds, splits")
-            self.run(what, self._group("prism", "splits"))
-        yield (what := "study files")
-        self.run(what, self._group("studies"))
+        if not all(self.store.parts(".".join(key.path)) for key in self._group("prism")):
+            yield (what := "raw data, pairs, covariates, folds")
+            self.run(what, self._group("prism"))
+        yield (what := "splits and study files")  # every time: they follow the code, and take a second
+        self.run(what, self._group("splits", "studies"))
         if StudyData(self.store, study).base_revision is None:
             yield (what := f"base model {study.base_model}")
             self.run(what, [dg.AssetKey(["model", "base"])], study.base_model)
         lacking = self.store.query(
             "select pair_id from prism.pairs anti join (select pair_id, revision from model.reference"
-            " where reference = $reference) as made using (pair_id)",
+            " where reference = $reference and revision = $revision) as made using (pair_id)",
             reference=study.reference,
+            revision=StudyData(self.store, study).base_revision,
         )
         if not lacking.is_empty():
             yield (what := f"reference pass of {study.base_model} over all pairs")
@@ -172,30 +172,50 @@ class Launcher:
         heartbeat = self.instance.get_daemon_heartbeats().get("BACKFILL")
         return heartbeat is not None and time.time() - heartbeat.timestamp < 60
 
-    def backfill(self, study: Study, states: Sequence[CellState]) -> str:
-        """Ask the daemon for exactly these cells; returns the backfill's id."""
-        backfill_id = uuid.uuid4().hex[:8]
-        self.instance.add_backfill(
-            PartitionBackfill.from_asset_partitions(
-                backfill_id=backfill_id,
-                asset_graph=self._graph,
-                partition_names=[state.cell.key for state in states],
-                asset_selection=[dg.AssetKey([study.name, name]) for name in ("adapters", "margins")],
-                backfill_timestamp=time.time(),
-                tags={"prefassets/study": study.name},
-                dynamic_partitions_store=self.instance,
-                all_partitions=False,
-                title=f"{len(states)} cells of {study.name}",
-                description="prefassets missing --launch",
-                run_config=None,
+    def backfill(self, study: Study, states: Sequence[CellState]) -> list[str]:
+        """Ask the daemon for exactly these cells; returns the ids of the backfills.
+
+        Cells that only lack margins get a backfill of their own: in a common job, one cell that fails in training
+        would keep the others from being scored.
+        """
+        unscored = [state.cell.key for state in states if state.state == "unscored"]
+        untrained = [state.cell.key for state in states if state.state != "unscored"]
+        ids = []
+        for keys, names in ((untrained, ("adapters", "margins")), (unscored, ("margins",))):
+            if not keys:
+                continue
+            ids.append(uuid.uuid4().hex[:8])
+            self.instance.add_backfill(
+                PartitionBackfill.from_asset_partitions(
+                    backfill_id=ids[-1],
+                    asset_graph=self._graph,
+                    partition_names=keys,
+                    asset_selection=[dg.AssetKey([study.name, name]) for name in names],
+                    backfill_timestamp=time.time(),
+                    tags={"prefassets/study": study.name},
+                    dynamic_partitions_store=self.instance,
+                    all_partitions=False,
+                    title=f"{len(keys)} cells of {study.name}",
+                    description="prefassets missing --launch",
+                    run_config=None,
+                )
             )
-        )
-        return backfill_id
+        return ids
 
     # ----
 
     def _group(self, *names: str) -> list[dg.AssetKey]:
         return sorted(dg.AssetSelection.groups(*names).resolve(self._graph))
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # it is somebody else's
+    return True
 
 
 def _why(result: dg.ExecuteInProcessResult) -> str:

@@ -196,7 +196,7 @@ def test_a_home_refuses_another_source(demo_home):
         text=True,
     )
     assert done.returncode != 0
-    assert "unset PREFASSETS_SCALE, or set PREFASSETS_HOME to a new folder" in done.stderr
+    assert "leave it out (PREFASSETS_SCALE), or set PREFASSETS_HOME to a new folder" in done.stderr
 
 
 def test_a_malformed_setting_names_its_variable(empty_home):

@@ -25,10 +25,19 @@ def test_readme_has_the_commands_and_five_queries():
     assert len(QUERIES) == 5
 
 
+def test_nothing_is_left_to_be_filled_in():
+    assert not re.search(r"@[A-Z_]+@|TODO|TBD", README)
+
+
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make ")])
 def test_every_make_target_exists(command):
     """What `make demo` and `make ui` run is tested by the other tests of the suite; here, that the target is there."""
     subprocess.run([*command.split(), "--dry-run"], check=True, capture_output=True)
+
+
+def test_what_is_sourced_is_what_make_installs():
+    assert "source .venv/bin/activate" in COMMANDS
+    assert "VENV := .venv\n" in Path("Makefile").read_text()
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("prefassets ") and "dpo_w2" not in c])

@@ -75,12 +75,12 @@ def adapters_asset(study: Study) -> dg.AssetsDefinition:
     def adapters(context: dg.AssetExecutionContext, store: Store) -> None:
         cells = [study.cell(key) for key in context.partition_keys]
         data = StudyData(store, study)
-        recipes = {cell: data.recipe(cell) for cell in cells}
+        failures = {cell: why for cell in cells if (why := data.unlearnable(cell))}
+        recipes = {cell: data.recipe(cell) for cell in cells if cell not in failures}
         finished = adopt_or_skip(store, data, recipes, context.run_id)
         for cell in finished:
             _log_finished(context, store, cell)
 
-        failures = {}
         to_train = {cell: recipe for cell, recipe in recipes.items() if cell not in finished}
         for cell, reason in train(store, data, to_train, context.run_id):
             if reason is None:  # as each cell ends, not when all have
@@ -133,11 +133,11 @@ def adopt_or_skip(store: Store, data: StudyData, recipes: Mapping[Cell, Recipe],
             twin, record = standing[recipe.fingerprint]
             log = store.query(
                 "select step, loss, margin, pref_acc, learning_rate, pairs_seen, epoch from training.log"
-                " where study = $study and fingerprint = $fingerprint order by step",
-                study=record["cell"]["study"],
-                fingerprint=recipe.fingerprint,
+                " where study = $study and cohort = $cohort and seed = $seed and fold = $fold order by step",
+                **record["cell"],
             )
-            provenance = {**record["provenance"], "adopted_from": record["cell"]["study"]}
+            origin = record["provenance"]["adopted_from"] or record["cell"]["study"]
+            provenance = {**record["provenance"], "adopted_from": origin}
             put_cell(store, cell, recipe, store.files(twin), log, record["metrics"], provenance, run_id)
             finished.append(cell)
     return finished
@@ -232,6 +232,7 @@ def put_cell(
     finished_at = datetime.now(UTC)
     cell_row = {
         **identity,
+        "recipe": recipe.shared_digest,
         "method": recipe.method,
         "base_model": recipe.base_model,
         "base_revision": recipe.base_revision,

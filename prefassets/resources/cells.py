@@ -1,5 +1,6 @@
 """The cells of a study against the store: which are finished, and what is wrong with the others."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -62,14 +63,35 @@ class StudyData:
         Raises:
             ValueError: the cohort has fewer pairs than one batch.
         """
+        if why := self.unlearnable(cell):
+            raise ValueError(why)
+        return self._training_pairs(cell)
+
+    def unlearnable(self, cell: Cell) -> str:
+        """Why a cell cannot be trained on today's data; empty if it can."""
+        rows, batch_size = self._training_pairs(cell), self.study.hyperparameters.batch_size
+        if len(rows) >= batch_size:
+            return ""
+        return (
+            f"cohort {cell.cohort} of {cell.study} has {len(rows)} training pairs outside fold {cell.fold}, less than "
+            f"one batch of {batch_size}; see splits.balance, or use more data"
+        )
+
+    def _training_pairs(self, cell: Cell) -> pl.DataFrame:
         cap = self.study.hyperparameters.max_pairs
-        rows = training_pairs(self.pairs, self.folds, self.groups, cell.split, cell.user_group, cell.fold, cap)
-        if len(rows) < self.study.hyperparameters.batch_size:
-            raise ValueError(
-                f"{cell.study}: cohort {cell.cohort} has {len(rows)} training pairs outside fold {cell.fold}, less "
-                f"than one batch of {self.study.hyperparameters.batch_size}; see splits.balance, or use more data."
-            )
-        return rows
+        return training_pairs(self.pairs, self.folds, self.groups, cell.split, cell.user_group, cell.fold, cap)
+
+    def held_out_digest(self, cell: Cell) -> str:
+        """Digest of the ids of the pairs that the cell's adapter is to be scored on."""
+        key = cell.split or "", cell.fold
+        if key not in self._held_out_digests:
+            ids = " ".join(sorted(self.held_out_pairs(cell)["pair_id"]))
+            self._held_out_digests[key] = hashlib.md5(ids.encode()).hexdigest()
+        return self._held_out_digests[key]
+
+    @cached_property
+    def _held_out_digests(self) -> dict[tuple[str, int], str]:
+        return {}
 
     def held_out_pairs(self, cell: Cell) -> pl.DataFrame:
         return held_out_pairs(self.pairs, self.folds, self.groups, cell.split, cell.fold)
@@ -104,9 +126,14 @@ def cell_states(store: Store, study: Study) -> list[CellState]:
     unscored: trained, but its margins are missing; stale: its record is of another recipe.
     """
     records = store.records(study.name)
-    scored = store.query(
-        "select distinct cohort, seed, fold, fingerprint from training.margins where study = $study", study=study.name
-    ).rows()
+    scored = {
+        (cohort, seed, fold, fingerprint): pairs
+        for cohort, seed, fold, fingerprint, pairs in store.query(
+            "select cohort, seed, fold, fingerprint, md5(string_agg(pair_id, ' ' order by pair_id))"
+            " from training.margins where study = $study group by all",
+            study=study.name,
+        ).iter_rows()
+    }
     data = StudyData(store, study)
     states = []
     for cell in study.cells:
@@ -115,10 +142,12 @@ def cell_states(store: Store, study: Study) -> list[CellState]:
             states.append(CellState(cell, "missing", "no finished adapter"))
         elif data.base_revision is None:
             states.append(CellState(cell, "stale", f"base model {study.base_model} is gone from this home"))
-        elif changed := differences(record["recipe"], data.recipe(cell).as_dict()):
-            states.append(CellState(cell, "stale", "; ".join(changed)))
-        elif (cell.cohort, cell.seed, cell.fold, record["fingerprint"]) not in scored:
+        elif (why := data.unlearnable(cell)) or (changed := differences(record["recipe"], data.recipe(cell).as_dict())):
+            states.append(CellState(cell, "stale", why or "; ".join(changed)))
+        elif (pairs := scored.get((cell.cohort, cell.seed, cell.fold, record["fingerprint"]))) is None:
             states.append(CellState(cell, "unscored", "no margins on held-out pairs"))
+        elif pairs != data.held_out_digest(cell):
+            states.append(CellState(cell, "unscored", "margins are of other held-out pairs than today's"))
         else:
             states.append(CellState(cell, "finished"))
     return states

@@ -171,15 +171,27 @@ def column_types() -> dict[tuple[str, str], str]:
 
 
 def run_sql(name: str, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The rows that the SQL table `name` gives for given rows of the tables it reads; a table not given is empty.
+    """The rows that the SQL table `name` gives for given rows of the tables it reads.
 
-    Columns that a given table lacks are empty, so that a question can be asked of numbers measured anywhere.
+    A table that is not given is made by its own SQL, or else is empty. Columns that a given table lacks are empty, so
+    that a question can be asked of numbers measured anywhere.
     """
-    found = sql_tables()[name]
     with duckdb.connect() as connection:
-        for read in found.dependencies:
-            create_empty(connection, all_tables()[read])
-            if read in tables:
-                rows = tables[read]  # noqa: F841  DuckDB reads the variable by name
-                connection.execute(f"insert into {read} by name select * from rows")
-        return connection.sql(found.sql).pl()
+        _provide(connection, sql_tables()[name], tables)
+        return connection.sql(sql_tables()[name].sql).pl()
+
+
+def _provide(connection: duckdb.DuckDBPyConnection, found: SqlTable, tables: Mapping[str, pl.DataFrame]) -> None:
+    """Make in `connection` what a SQL table reads: rows where given, else the SQL that makes it, else no rows."""
+    for read in found.dependencies:
+        schema, _ = read.split(".")
+        if read in sql_tables() and read not in tables:
+            _provide(connection, sql_tables()[read], tables)
+            connection.execute(f"create schema if not exists {schema}")
+            connection.execute(f"create or replace view {read} as {sql_tables()[read].sql}")
+            continue
+        connection.execute(f"drop table if exists {read}")
+        create_empty(connection, all_tables()[read])
+        if read in tables:
+            rows = tables[read]  # noqa: F841  DuckDB reads the variable by name
+            connection.execute(f"insert into {read} by name select * from rows")

@@ -121,7 +121,7 @@ class Store(dg.ConfigurableResource):
                 connection.execute(f"create view {name} as {sql_tables()[name].sql}")
             elif parts := self.parts(name):
                 files = ", ".join(sql_literal(part.uri) for part in parts)
-                connection.execute(f"create view {name} as from read_parquet([{files}])")
+                connection.execute(f"create view {name} as from read_parquet([{files}], union_by_name = true)")
             else:
                 create_empty(connection, table)
         return connection
@@ -214,7 +214,7 @@ class Store(dg.ConfigurableResource):
             if getattr(pinned, name) != value:
                 raise WrongHome(
                     f"{self.home} holds {pinned}, but now {name} = {value!r} is asked for. Results of two sources "
-                    f"must not mix: unset PREFASSETS_{name.upper()}, or set PREFASSETS_HOME to a new folder."
+                    f"must not mix: leave it out (PREFASSETS_{name.upper()}), or set PREFASSETS_HOME to a new folder."
                 )
         return pinned
 
@@ -240,6 +240,8 @@ class Store(dg.ConfigurableResource):
         path = self._path(name)
         with self._replacing(path) as temporary:
             yield Path(temporary), Path(path) if self._files.exists(path) else None
+            # What somebody wrote into the old file and left in its log must not be replayed into the new one.
+            Path(f"{path}.wal").unlink(missing_ok=True)
 
     def stray_files(self) -> list[str]:
         """Temporary files that a killed process left behind; they are never read and may be deleted."""

@@ -272,7 +272,7 @@ TABLES: dict[str, Table] = {
             "model.reference",
             "One row per (base model, pair, response): what one pass of the frozen base model found.",
             {
-                "reference": Column(TEXT, "which pass: `<base model>@<maximum length>`"),
+                "reference": Column(TEXT, "which pass: `<base model>@<maximum length>:<precision>`"),
                 "base_model": BASE_MODEL,
                 "revision": Column(TEXT, "revision of the base model"),
                 "pair_id": PAIR_ID,
@@ -293,6 +293,9 @@ TABLES: dict[str, Table] = {
             "One row per finished cell: its recipe, what it cost and where it ran.",
             {
                 **CELL_COLUMNS,
+                "recipe": Column(
+                    TEXT, "digest of what the cells of one study share: method, base model, hyperparameters"
+                ),
                 "method": Column(TEXT, "the loss"),
                 "base_model": BASE_MODEL,
                 "base_revision": Column(TEXT, "revision of the base model"),

@@ -115,8 +115,8 @@ class Study:
 
     @property
     def reference(self) -> str:
-        """Which reference pass the study shares with others: base model and maximum length."""
-        return f"{self.base_model}@{self.hyperparameters.max_length}"
+        """Which reference pass the study shares with others: base model, maximum length and precision."""
+        return f"{self.base_model}@{self.hyperparameters.max_length}:{self.hyperparameters.precision}"
 
     def cell(self, key: str) -> Cell:
         """The cell of a Dagster partition key `cohort|seed`."""

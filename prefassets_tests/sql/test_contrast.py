@@ -27,20 +27,34 @@ def margins(cohort, seed, values, fingerprint="f", fold=0):
     ]
 
 
-def tables(scored, log=(), cells=None):
+def tables(scored, log=(), cells=None, folds=(0,)):
     cells = cells if cells is not None else [{**row} for row in scored] + [{**row} for row in log]
     distinct = {(row["cohort"], row["seed"], row["fold"], row["fingerprint"]): row for row in cells}
     keep = list(TABLES["training.cells"].columns)[:7]
     return {
         "training.margins": frame("training.margins", scored),
         "training.log": frame("training.log", log),
-        "training.cells": frame("training.cells", [{k: row[k] for k in keep} for row in distinct.values()]),
+        "training.cells": frame(
+            "training.cells",
+            [{k: row[k] for k in keep} | {"recipe": row.get("recipe", "r"), "steps": 100} for row in distinct.values()],
+        ),
+        "studies.cell": frame(
+            "studies.cell",
+            [
+                {"study": "s", "cohort": cohort, "seed": seed, "fold": fold}
+                for cohort in ("age.A", "age.B", "everyone")
+                for seed in (42, 123)
+                for fold in folds
+            ],
+        ),
         "prism.pairs": frame("prism.pairs", [{"pair_id": pair, "user_id": pair.split(".")[0]} for pair in PAIRS]),
         "splits.assignments": frame(
             "splits.assignments",
             [{"split": "age", "user_id": user, "user_group": group} for user, group in USERS.items()],
         ),
-        "studies.study": frame("studies.study", [{"study": "s", "steps": 100, "log_every": 10, "batch_size": 8}]),
+        "studies.study": frame(
+            "studies.study", [{"study": "s", "steps": 100, "log_every": 10, "batch_size": 8, "folds": list(folds)}]
+        ),
         "studies.split": frame("studies.split", [{"study": "s", "split": "age"}]),
     }
 
@@ -80,8 +94,29 @@ def test_folds_of_one_seed_are_pooled_pair_by_pair(run_sql):
     second = margins("age.A", 42, [None, None, 1, -1, *[None] * 6], fold=1) + margins(
         "age.B", 42, [*[None] * 6, -1, -1, None, None], fold=1
     )
-    (row,) = run_sql("verdicts.contrast", tables(first + second)).filter(pl.col("metric") == "pref_acc").to_dicts()
+    (row,) = (
+        run_sql("verdicts.contrast", tables(first + second, folds=(0, 1)))
+        .filter(pl.col("metric") == "pref_acc")
+        .to_dicts()
+    )
     assert (row["value_a"], row["value_b"], row["pairs_a"]) == (0.75, 0.25, 4)
+
+
+def test_a_seed_counts_only_when_every_planned_fold_is_in(run_sql):
+    half = tables(A + B, folds=(0, 1))
+    assert run_sql("verdicts.contrast", half).is_empty()
+    assert run_sql("verdicts.transfer", half).is_empty()
+
+
+def test_a_seed_that_the_study_no_longer_plans_does_not_count(run_sql):
+    unplanned = [row | {"seed": 7} for row in A + B + EVERYONE]
+    assert run_sql("verdicts.contrast", tables(unplanned)).is_empty()
+    assert run_sql("verdicts.transfer", tables(unplanned)).is_empty()
+
+
+def test_groups_that_were_trained_by_two_recipes_are_not_compared(run_sql):
+    other = [row | {"recipe": "another"} for row in B]
+    assert run_sql("verdicts.contrast", tables(A + B, cells=A + other)).is_empty()
 
 
 def test_margins_of_an_adapter_that_was_since_replaced_do_not_count(run_sql):

@@ -1,4 +1,5 @@
--- One row per (study, split, seed, readout, metric) whose A and B cells are both finished: group A minus group B.
+-- One row per (study, split, seed, readout, metric) whose A and B cells both count: group A minus group B.
+-- A and B are only compared if they were trained by one recipe.
 -- readout        held_out: the adapter on the unseen users of its own group, all folds of the seed pooled.
 --                tail: the reports' readout, the last 20 % of the logged training batches (128 pairs at 2,000 x 8)
 -- metric         pref_acc (share of pairs with margin > 0) or margin (mean reward margin, nats x beta)
@@ -8,12 +9,12 @@
 -- difference_pp  the same in percentage points; empty for margin
 with held_out as (
     select
-        margins.study, margins.split, margins.user_group, margins.seed, 'held_out' as readout,
+        margins.study, margins.split, margins.user_group, margins.seed, counted.recipe, 'held_out' as readout,
         count(*) as pairs,
         avg((margin > 0)::double) as pref_acc,
         avg(margin) as margin
     from training.margins
-    semi join training.cells using (study, cohort, seed, fold, fingerprint)
+    join verdicts.counted using (study, cohort, seed, fold, fingerprint)
     join prism.pairs using (pair_id)
     join splits.assignments using (split, user_id, user_group)
     group by all
@@ -21,21 +22,21 @@ with held_out as (
 
 tail as (
     select
-        log.study, log.split, log.user_group, log.seed, 'tail' as readout,
+        log.study, log.split, log.user_group, log.seed, counted.recipe, 'tail' as readout,
         count(*) * any_value(batch_size) as pairs,
         avg(pref_acc) as pref_acc,
         avg(margin) as margin
     from training.log
-    semi join training.cells using (study, cohort, seed, fold, fingerprint)
+    join verdicts.counted using (study, cohort, seed, fold, fingerprint)
     join studies.study using (study)
     where log.split is not null
       and step % log_every = 0
-      and step > 0.8 * study.steps
+      and step > 0.8 * counted.steps
     group by all
 ),
 
 per_group as (
-    select study, split, user_group, seed, readout, metric, pairs, value
+    select study, split, user_group, seed, recipe, readout, metric, pairs, value
     from (from held_out union all by name from tail)
     unpivot (value for metric in (pref_acc, margin))
 )
@@ -49,6 +50,6 @@ select
     a.value - b.value as difference,
     if(metric = 'pref_acc', 100 * (a.value - b.value), null) as difference_pp
 from per_group as a
-join per_group as b using (study, split, seed, readout, metric)
+join per_group as b using (study, split, seed, recipe, readout, metric)
 where a.user_group = 'A' and b.user_group = 'B'
 order by study, split, seed, readout, metric

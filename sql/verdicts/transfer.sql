@@ -1,4 +1,5 @@
--- One row per (study, split, seed, metric): the A, B and everyone adapters on the held-out pairs of A and of B.
+-- One row per (study, split, seed, metric): the A, B and everyone adapters on the held-out pairs of A and of B, as far as
+-- they are finished and were trained by one recipe.
 -- metric         pref_acc (share of pairs with margin > 0) or margin (mean reward margin, nats x beta)
 -- a_on_a, a_on_b, b_on_a, b_on_b  adapter of the first group on the held-out pairs of the second
 -- everyone_on_a, everyone_on_b    the baseline on each group: their difference is the groups' difficulty
@@ -7,13 +8,13 @@
 -- interaction_pp  the same in percentage points; empty for margin
 with scored as (
     select
-        margins.study, groups.split, margins.seed,
+        margins.study, groups.split, margins.seed, counted.recipe,
         coalesce(margins.user_group, 'everyone') as adapter,
         groups.user_group as pairs_of,
         avg((margin > 0)::double) as pref_acc,
         avg(margin) as margin
     from training.margins
-    semi join training.cells using (study, cohort, seed, fold, fingerprint)
+    join verdicts.counted using (study, cohort, seed, fold, fingerprint)
     join prism.pairs using (pair_id)
     join splits.assignments as groups using (user_id)
     semi join studies.split as asked on asked.study = margins.study and asked.split = groups.split
@@ -28,7 +29,7 @@ per_metric as (
 
 wide as (
     select
-        study, split, seed, metric,
+        study, split, seed, recipe, metric,
         any_value(value) filter (where adapter = 'A' and pairs_of = 'A') as a_on_a,
         any_value(value) filter (where adapter = 'A' and pairs_of = 'B') as a_on_b,
         any_value(value) filter (where adapter = 'B' and pairs_of = 'A') as b_on_a,
@@ -40,7 +41,7 @@ wide as (
 )
 
 select
-    *,
+    * exclude (recipe),
     (a_on_a - a_on_b) - (b_on_a - b_on_b) as interaction,
     if(metric = 'pref_acc', 100 * ((a_on_a - a_on_b) - (b_on_a - b_on_b)), null) as interaction_pp
 from wide

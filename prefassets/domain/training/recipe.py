@@ -69,6 +69,12 @@ class Recipe:
         """Twelve hexadecimal digits of the SHA-256 of the recipe; equal recipes give equal adapters."""
         return digest(self.as_dict())
 
+    @property
+    def shared_digest(self) -> str:
+        """Digest of what the cells of one study have in common: everything but seed, fold and training pairs."""
+        own = {"seed", "fold", "training_pairs"}
+        return digest({name: value for name, value in self.as_dict().items() if name not in own})
+
 
 def digest(value: Any) -> str:
     """Twelve hexadecimal digits of the SHA-256 of `value` as canonical JSON."""
