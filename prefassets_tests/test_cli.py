@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from prefassets.resources.store import Store
 from prefassets_tests.short_demo import STEPS
 
 CELL = "artifacts/demo/age.A/seed-123"
@@ -101,6 +102,18 @@ def test_a_stale_cell_is_shown_with_the_field_that_differs_and_trained_again(cop
     assert copied_home.ok("missing", "demo", "--stale") == ""
 
 
+def test_margins_of_another_held_out_set_are_scored_again_without_training(copied_home):
+    store = Store(home=str(copied_home.folder))
+    rows_of_cell = store.query("from training.margins where cohort = 'age.A' and seed = 123")
+    store.replace("training.margins", rows_of_cell.head(5), ("demo", "age.A", "123", "0"))
+    (found,) = rows(copied_home, "missing", "demo")
+    assert (found["cell"], found["state"]) == ("age.A|123", "unscored")
+    launched = copied_home.run("missing", "demo", "--launch")
+    assert "scoring 1 cells" in launched.stderr
+    assert "training" not in launched.stderr
+    assert copied_home.ok("missing", "demo") == ""
+
+
 def test_a_killed_run_loses_at_most_the_cells_in_training(copied_home):
     deleted = ["personalisation.A", "personalisation.B"]
     for cohort in deleted:
@@ -137,6 +150,9 @@ def test_sql_is_read_only_and_always_current(copied_home):
     assert rows(copied_home, "sql", "select count(*) as n from training.cells") == [{"n": 27}]
     assert "nothing here writes" in copied_home.run("sql", "create table x as select 1").stderr
     assert "one SELECT" in copied_home.run("sql", "select 1; select 2").stderr
+    file = copied_home.folder / "written.csv"
+    assert copied_home.run("sql", f"explain analyze copy (select 1) to '{file}'").returncode != 0
+    assert not file.exists()
     assert "Did you mean" in copied_home.run("sql", "from training.cell").stderr
 
 

@@ -1,5 +1,7 @@
 """warehouse.duckdb: real commented tables, only changed partitions replaced, an open reader blocks nobody."""
 
+from pathlib import Path
+
 import duckdb
 import polars as pl
 
@@ -70,6 +72,15 @@ def test_an_open_reader_keeps_its_rows_and_blocks_nobody(store):
         assert reader.execute("select user_id from prism.folds").fetchall() == [("old",)]
     with opened(store) as reader:
         assert reader.execute("select user_id from prism.folds").fetchall() == [("new",)]
+
+
+def test_what_somebody_left_unsaved_in_the_old_file_does_not_reach_the_new_one(store):
+    warehouse.refresh(store)
+    (Path(store.home) / "warehouse.duckdb.wal").write_bytes(b"left by a killed session")
+    store.replace("prism.folds", folds(("u1", 0)))
+    warehouse.refresh(store)
+    with opened(store) as connection:
+        assert connection.execute("select user_id from prism.folds").fetchall() == [("u1",)]
 
 
 def test_a_table_whose_declaration_changed_is_made_anew(store):
