@@ -64,9 +64,9 @@ def main() -> None:
                 pass
             seconds = time.perf_counter() - started - sum(tokenising)
         assert not unfinished(launcher.store, STUDY)
-    print(
-        f"{len(STUDY.cells)} cells in {seconds:.2f} s: {1000 * seconds / len(STUDY.cells):.0f} ms a cell, beside {sum(tokenising):.2f} s of tokenising"
-    )
+    per_cell = 1000 * seconds / len(STUDY.cells)
+    print(f"{len(STUDY.cells)} cells in {seconds:.2f} s: {per_cell:.0f} ms a cell")
+    print(f"tokenising: {sum(tokenising):.2f} s")
 
 
 def recorded(store: Store, cell) -> train.FinishedCell:

@@ -65,21 +65,30 @@ class StudyData:
         """
         if why := self.unlearnable(cell):
             raise ValueError(why)
-        return self._training_pairs(cell)
+        return self.pairs.join(self._training_ids(cell).to_frame(), on="pair_id", how="semi").sort("pair_id")
 
     def unlearnable(self, cell: Cell) -> str:
         """Why a cell cannot be trained on today's data; empty if it can."""
-        rows, batch_size = self._training_pairs(cell), self.study.hyperparameters.batch_size
-        if len(rows) >= batch_size:
+        ids, batch_size = self._training_ids(cell), self.study.hyperparameters.batch_size
+        if len(ids) >= batch_size:
             return ""
         return (
-            f"cohort {cell.cohort} of {cell.study} has {len(rows)} training pairs outside fold {cell.fold}, less than "
+            f"cohort {cell.cohort} of {cell.study} has {len(ids)} training pairs outside fold {cell.fold}, less than "
             f"one batch of {batch_size}; see splits.balance, or use more data"
         )
 
-    def _training_pairs(self, cell: Cell) -> pl.DataFrame:
-        cap = self.study.hyperparameters.max_pairs
-        return training_pairs(self.pairs, self.folds, self.groups, cell.split, cell.user_group, cell.fold, cap)
+    def _training_ids(self, cell: Cell) -> pl.Series:
+        """The ids alone, kept: every seed of a cohort asks for the same."""
+        key = cell.cohort, cell.fold
+        if key not in self._ids_of_cohort:
+            whose, cap = self.pairs.select("pair_id", "user_id"), self.study.hyperparameters.max_pairs
+            rows = training_pairs(whose, self.folds, self.groups, cell.split, cell.user_group, cell.fold, cap)
+            self._ids_of_cohort[key] = rows["pair_id"]
+        return self._ids_of_cohort[key]
+
+    @cached_property
+    def _ids_of_cohort(self) -> dict[tuple[str, int], pl.Series]:
+        return {}
 
     def held_out_digest(self, cell: Cell) -> str:
         """Digest of the ids of the pairs that the cell's adapter is to be scored on."""
@@ -114,7 +123,9 @@ class StudyData:
             raise ValueError(f"model/base has no row for {self.study.base_model!r}; materialise it first")
         key = cell.cohort, cell.fold
         if key not in self._cohort_digests:
-            ids = self.training_pairs(cell)["pair_id"]
+            if why := self.unlearnable(cell):
+                raise ValueError(why)
+            ids = self._training_ids(cell)
             self._cohort_digests[key] = digest([[pair_id, self._pair_digests[pair_id]] for pair_id in ids])
         return self.study.recipe(cell, self.base_revision, self._cohort_digests[key])
 

@@ -39,6 +39,7 @@ class SqlTable:
     dependencies: tuple[str, ...]
 
 
+@cache
 def tables_read(sql: str) -> tuple[str, ...]:
     """The `schema.table` names in the FROM clauses of one SELECT, sorted; its own CTEs are not among them.
 
