@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.execution.backfill import PartitionBackfill
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from prefassets.resources.cells import CellState, StudyData, unfinished
 from prefassets.resources.store import Store
@@ -95,6 +96,15 @@ class Launcher:
                     run, f"process {process} ended without saying so; it was probably killed"
                 )
 
+    def _failed_blocking_checks(self, assets: Collection[dg.AssetKey]) -> list[dg.AssetCheckKey]:
+        """Blocking checks of these assets whose last run failed: their rows are stored, but must not be built upon."""
+        keys = [
+            key for key in self._graph.asset_check_keys if key.asset_key in assets and self._graph.get(key).blocking
+        ]
+        latest = self.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+        failed = AssetCheckExecutionRecordStatus.FAILED
+        return [key for key, record in latest.items() if record.status == failed]
+
     # ---- in this process
 
     def run(
@@ -122,7 +132,8 @@ class Launcher:
 
     def prepare(self, study: Study) -> Iterator[str]:
         """Make what a study's cells need and this home lacks; yields a line of what is being made, before it is."""
-        if not all(self.store.parts(".".join(key.path)) for key in self._group("prism")):
+        made = all(self.store.parts(".".join(key.path)) for key in self._group("prism"))
+        if not made or self._failed_blocking_checks(self._group("prism")):
             yield (what := "raw data, pairs, covariates, folds")
             self.run(what, self._group("prism"))
         yield (what := "splits and study files")  # every time: they follow the code, and take a second

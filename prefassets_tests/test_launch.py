@@ -1,6 +1,8 @@
 """Exactly the missing cells are launched, in as few runs as Dagster's partition ranges allow."""
 
 import random
+import subprocess
+import sys
 from itertools import product
 
 import pytest
@@ -33,3 +35,32 @@ def test_any_set_of_cells_is_covered_exactly_once_and_never_exceeded(draw):
 def test_a_whole_study_is_one_range_and_nothing_is_none():
     assert [len(keys) for keys in key_ranges(STUDY, KEYS, most=32)] == [27]
     assert key_ranges(STUDY, [], most=32) == []
+
+
+FAILING_FOLDS = """
+from unittest.mock import patch
+import dagster as dg, polars as pl
+import prefassets_tests.short_demo
+import prefassets.assets.prism as prism
+from prefassets.launch import Launcher, RunFailed
+from prefassets.studies import all_studies
+
+launcher = Launcher()
+folds = launcher.store.read("prism.folds")
+with patch.object(prism, "user_folds", lambda *_, **__: pl.concat([folds, folds.head(1)])):
+    try:
+        launcher.run("folds", [dg.AssetKey(["prism", "folds"])])
+    except RunFailed as error:
+        print(error)
+print(*launcher.prepare(all_studies()["demo"]), sep="\\n")
+print(launcher.store.read("prism.folds").equals(folds))
+"""
+
+
+def test_rows_that_failed_a_blocking_check_are_made_again_and_never_built_upon(copied_home):
+    done = subprocess.run(
+        [sys.executable, "-c", FAILING_FOLDS], env=copied_home.environment, capture_output=True, text=True, check=True
+    )
+    assert "check no_user_is_on_both_sides_of_a_fold of prism/folds failed: {'users': ['user" in done.stdout
+    assert "raw data, pairs, covariates, folds" in done.stdout
+    assert done.stdout.splitlines()[-1] == "True"
