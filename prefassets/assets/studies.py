@@ -32,6 +32,8 @@ def study_row(study: Study) -> dict[str, object]:
         "lora_alpha": trained.lora.alpha,
         "seeds": list(study.seeds),
         "folds": list(study.folds),
+        "match_groups": study.match_groups,
+        "variant_of": study.variant_of,
         "cells": len(study.cells),
         "deviations": list(study.deviations),
     }
@@ -43,7 +45,7 @@ def split_rows(study: Study) -> list[dict[str, object]]:
         {
             "study": study.name,
             "split": split,
-            "role": expected.role,
+            "role": study.role(split),
             "expected": expected.value,
             "expected_sign": expected.sign,
             "null_tolerance_pp": study.null_tolerance_pp,

@@ -67,7 +67,9 @@ def adapters_asset(study: Study) -> dg.AssetsDefinition:
         ],
         partitions_def=cell_partitions(study),
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=settings().cells_per_job),
-        code_version=digest([TRAINER_VERSION, study.method, study.base_model, asdict(study.hyperparameters)]),
+        code_version=digest(
+            [TRAINER_VERSION, study.method, study.base_model, study.match_groups, asdict(study.hyperparameters)]
+        ),
         group_name=study.name,
         kinds={"pytorch", study.method},
         pool="gpu",

@@ -72,9 +72,10 @@ class StudyData:
         ids, batch_size = self._training_ids(cell), self.study.hyperparameters.batch_size
         if len(ids) >= batch_size:
             return ""
+        matched = f", matched to the smaller group of {cell.split}" if self.study.match_groups and cell.split else ""
         return (
-            f"cohort {cell.cohort} of {cell.study} has {len(ids)} training pairs outside fold {cell.fold}, less than "
-            f"one batch of {batch_size}; see splits.balance, or use more data"
+            f"cohort {cell.cohort} of {cell.study} has {len(ids)} training pairs outside fold {cell.fold}{matched}, "
+            f"less than one batch of {batch_size}; see splits.balance, or use more data"
         )
 
     def _training_ids(self, cell: Cell) -> pl.Series:
@@ -82,7 +83,16 @@ class StudyData:
         key = cell.cohort, cell.fold
         if key not in self._ids_of_cohort:
             whose, cap = self.pairs.select("pair_id", "user_id"), self.study.hyperparameters.max_pairs
-            rows = training_pairs(whose, self.folds, self.groups, cell.split, cell.user_group, cell.fold, cap)
+            rows = training_pairs(
+                whose,
+                self.folds,
+                self.groups,
+                cell.split,
+                cell.user_group,
+                cell.fold,
+                cap,
+                self.study.match_groups,
+            )
             self._ids_of_cohort[key] = rows["pair_id"]
         return self._ids_of_cohort[key]
 
@@ -173,13 +183,17 @@ def unfinished(store: Store, study: Study, stale: bool = False) -> list[CellStat
 def shared_cells(study: Study, studies: list[Study]) -> dict[str, int]:
     """How many of a study's cells have the same recipe as a cell of each other study.
 
-    Compared without looking at data: equal method, base model, hyperparameters, cohort, seed and fold are equal recipes
-    within one home.
+    Compared without looking at data: equal method, base model, hyperparameters, cohort, matching, seed and fold are
+    equal recipes within one home. A matched and an unmatched cell are only known to be equal if they are the baseline;
+    those of a split's smaller group are adopted too, but which group that is, the data say.
     """
 
     def identity(other: Study) -> set[tuple[Any, ...]]:
         shared = (other.method, other.base_model, other.hyperparameters)
-        return {(*shared, cell.cohort, cell.seed, cell.fold) for cell in other.cells}
+        return {
+            (*shared, cell.cohort, other.match_groups and cell.split is not None, cell.seed, cell.fold)
+            for cell in other.cells
+        }
 
     mine = identity(study)
     counts = {other.name: len(mine & identity(other)) for other in studies if other.name != study.name}

@@ -221,6 +221,8 @@ TABLES: dict[str, Table] = {
                 "log_every": Column(INTEGER, "the reports' logging interval, steps"),
                 "seeds": Column(pl.List(pl.Int64()), "planned seeds"),
                 "folds": Column(pl.List(pl.Int64()), "planned held-out folds"),
+                "match_groups": Column(BOOLEAN, "whether A and B of a split learn from equally many pairs"),
+                "variant_of": _optional(TEXT, "the study that this one repeats with one thing changed, if any"),
                 "cells": Column(INTEGER, "adapters planned"),
                 "deviations": Column(pl.List(pl.String()), "what differs from the report it follows"),
             },
@@ -231,7 +233,7 @@ TABLES: dict[str, Table] = {
             {
                 "study": STUDY,
                 "split": SPLIT,
-                "role": Column(TEXT, "directional, null control or exploratory"),
+                "role": Column(TEXT, "directional, null control, exploratory, or placebo (random halves of the users)"),
                 "expected": Column(TEXT, "`A > B`, `A < B`, `A = B` or `exploratory`"),
                 "expected_sign": _optional(INTEGER, "sign of A - B that is expected: 1, -1, 0; empty if exploratory"),
                 "null_tolerance_pp": Column(REAL, "largest mean difference a null control may show, points"),

@@ -71,8 +71,11 @@ class Study:
     """One experiment: splits with what is expected of each, one method, one base model, seeds and folds.
 
     `expected` names the splits; each is trained on group A and on group B, beside the baseline on everyone.
-    A study trains on all folds but one and is judged on that one. `null_tolerance_pp` is how large (points) the mean
-    difference of a null control may be. `deviations` says in plain words what differs from the report it follows.
+    A study trains on all folds but one and is judged on that one. With `match_groups`, A and B of a split learn from
+    equally many pairs, and so, taking equally many steps, see each equally often; the baseline learns from all.
+    `variant_of` names the study that this one repeats with one thing changed. `null_tolerance_pp` is how large (points)
+    the mean difference of a null control may be. `deviations` says in plain words what differs from the report it
+    follows.
     """
 
     name: str
@@ -83,6 +86,8 @@ class Study:
     seeds: tuple[int, ...]
     hyperparameters: Hyperparameters
     folds: tuple[int, ...] = (0,)
+    match_groups: bool = False
+    variant_of: str | None = None
     null_tolerance_pp: float = 5.0
     deviations: tuple[str, ...] = ()
 
@@ -91,11 +96,19 @@ class Study:
             raise ValueError(f"study name {self.name!r} must be letters, digits and _ (it names assets and folders)")
         if unknown := sorted(set(self.expected) - set(SPLITS)):
             raise ValueError(f"{self.name}: no split {unknown}; splits are {sorted(SPLITS)} (domain/prism/splits.py)")
+        if hopeful := [
+            split for split in self.expected if self.role(split) == "placebo" and self.expected[split].sign != 0
+        ]:
+            raise ValueError(f"{self.name}: {hopeful} are random halves; a placebo can only be expected to be A = B")
         for field, values in (("seeds", self.seeds), ("folds", self.folds)):
             if not values or len(set(values)) != len(values) or min(values) < 0:
                 raise ValueError(f"{self.name}: {field} {values} must be distinct, not negative, and at least one")
         if max(self.folds) >= FOLDS:
             raise ValueError(f"{self.name}: folds {self.folds}; the data have folds 0 to {FOLDS - 1}")
+
+    def role(self, split: str) -> str:
+        """What a split is for: `directional`, `null control`, `exploratory`, or `placebo` (random halves)."""
+        return "placebo" if SPLITS[split].placebo else self.expected[split].role
 
     @property
     def cohorts(self) -> tuple[str, ...]:

@@ -17,15 +17,15 @@ ROLE = {
 }
 
 
-def judged(run_sql, expected, differences, seeds_planned=5):
-    role, sign = ROLE[expected]
+def judged(run_sql, expected, differences, seeds_planned=5, role=None):
+    usual_role, sign = ROLE[expected]
     contrast = pl.DataFrame(
         [("study", "split", seed, "tail", "pref_acc", points) for seed, points in enumerate(differences)],
         ["study", "split", "seed", "readout", "metric", "difference_pp"],
         orient="row",
     )
     split = pl.DataFrame(
-        [("study", "split", role, expected, sign, 5.0, seeds_planned)],
+        [("study", "split", role or usual_role, expected, sign, 5.0, seeds_planned)],
         {
             "study": pl.String,
             "split": pl.String,
@@ -74,6 +74,13 @@ def test_all_thirty_four_published_verdicts_are_here():
 )
 def test_the_edges_of_the_rule(run_sql, expected, differences, rule):
     assert judged(run_sql, expected, differences)["reported_rule"] == rule
+
+
+@pytest.mark.parametrize("differences", [[5.0, 5.0], [5.1, 5.0]])
+def test_a_placebo_is_judged_like_a_null_control(run_sql, differences):
+    as_null = judged(run_sql, "A = B", differences)
+    as_placebo = judged(run_sql, "A = B", differences, role="placebo")
+    assert as_placebo == as_null | {"role": "placebo"}
 
 
 def test_a_verdict_says_how_many_of_the_planned_seeds_it_stands_on(run_sql):

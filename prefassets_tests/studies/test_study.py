@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from prefassets.studies import all_studies
+from prefassets.studies import all_studies, dpo_w2
 from prefassets.studies.study import Cell, Expected
 
 REPORTED_RUNS = {"dpo_v1": 13, "dpo_w2": 65, "dpo_ol": 85, "demo": 27}  # the reports' own counts; the demo's, issue 2
@@ -33,11 +33,24 @@ def test_cell_keys_name_cohort_and_seed_and_lead_back_to_the_cell():
         ({"seeds": ()}, "at least one"),
         ({"folds": (5,)}, "folds 0 to 4"),
         ({"name": "two words"}, "letters, digits and _"),
+        ({"expected": {"placebo_1": Expected.A_HIGHER}}, "placebo_1.* can only be expected to be A = B"),
     ],
 )
 def test_a_study_that_cannot_be_run_is_refused_when_it_is_written(change, complaint):
     with pytest.raises(ValueError, match=complaint):
         replace(all_studies()["demo"], **change)
+
+
+def test_a_placebo_is_no_null_control():
+    study = replace(all_studies()["demo"], expected={"region": Expected.EQUAL, "placebo_1": Expected.EQUAL})
+    assert [study.role(split) for split in study.expected] == ["null control", "placebo"]
+
+
+@pytest.mark.parametrize("original", ["dpo_w3", "dpo_w2"])
+def test_a_variant_of_no_other_study_is_refused(monkeypatch, original):
+    monkeypatch.setattr(dpo_w2, "STUDY", replace(dpo_w2.STUDY, variant_of=original))
+    with pytest.raises(ValueError, match=f"dpo_w2: variant_of is '{original}', no other study; others are .*dpo_ol"):
+        all_studies.__wrapped__()
 
 
 def test_an_unknown_cell_is_refused_with_an_example():

@@ -5,7 +5,7 @@
 -- direction           the observed direction, `A > B`, `A < B` or `A = B`
 -- seeds_in_direction  seeds on the side of the mean, the reports' x of x/N; a difference of 0.00 is on neither
 -- seeds_as_expected   seeds strictly on the expected side; empty where no side is expected
--- reported_rule       MATCH, LEAN, WEAK, MISMATCH; OK or UNEXPECTED for a null control; exploratory
+-- reported_rule       MATCH, LEAN, WEAK, MISMATCH; OK or UNEXPECTED for a null control or a placebo; exploratory
 with per_split as (
     select
         study, split, readout, role, expected, expected_sign, null_tolerance_pp, seeds_planned,
@@ -31,7 +31,7 @@ select
     if(role = 'directional', seeds_agreeing, null) as seeds_as_expected,
     case
         when role = 'exploratory' then 'exploratory'
-        when role = 'null control' then if(abs(mean_difference_pp) <= null_tolerance_pp, 'OK', 'UNEXPECTED')
+        when role in ('null control', 'placebo') then if(abs(mean_difference_pp) <= null_tolerance_pp, 'OK', 'UNEXPECTED')
         when observed_sign <> expected_sign then 'MISMATCH'  -- the wrong way, or exactly nothing
         when seeds_run = 1 then if(abs(mean_difference_pp) < 2, 'WEAK', 'MATCH')
         when seeds_agreeing >= 0.8 * seeds_run then 'MATCH'

@@ -15,6 +15,7 @@ def training_pairs(
     user_group: str | None,
     held_out_fold: int,
     max_pairs: int | None,
+    match_groups: bool = False,
 ) -> pl.DataFrame:
     """The pairs of one cohort outside the held-out fold, ordered by pair_id.
 
@@ -23,10 +24,14 @@ def training_pairs(
         split, user_group: the cohort; both None for everyone.
         max_pairs: at most this many. Which ones is decided by the hash of the pair_id: the same for every seed, a
             subset of what a larger cap takes, and blind to who or what is in the pair.
+        match_groups: at most as many as the smaller group of the split has, so that A and B learn from equally many
+            pairs. Everyone is not matched: there is no other group.
     """
-    kept = _of_cohort(
-        pairs.join(folds.filter(pl.col("fold") != held_out_fold), on="user_id", how="semi"), groups, split, user_group
-    )
+    seen = pairs.join(folds.filter(pl.col("fold") != held_out_fold), on="user_id", how="semi")
+    kept = _of_cohort(seen, groups, split, user_group)
+    if match_groups and split is not None:
+        smaller = min(len(_of_cohort(seen, groups, split, group)) for group in "AB")
+        max_pairs = smaller if max_pairs is None else min(smaller, max_pairs)
     if max_pairs is not None and len(kept) > max_pairs:
         by_hash = sorted(kept["pair_id"], key=lambda pair_id: hashlib.sha256(pair_id.encode()).digest())
         kept = kept.filter(pl.col("pair_id").is_in(by_hash[:max_pairs]))

@@ -1,8 +1,10 @@
-"""The splits of the reports: which users are in group A, which in B, which in neither.
+"""The splits: which users are in group A, which in B, which in neither.
 
-A new split is one entry of `SPLITS`, and nothing else. Definitions: reports of 2026-02-23 (v1) and 2026-02-24 (v2, v3).
+A new split is one entry of `SPLITS`, and nothing else. Ten are those of the reports (2026-02-23, v1, and 2026-02-24,
+v2 and v3); the placebo splits are random halves, in which there is nothing to find.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 import polars as pl
@@ -25,7 +27,8 @@ class Split:
     """A rule that puts each user in group A, group B or neither.
 
     `in_a` and `in_b` are expressions over `prism.users` cut to the users with pairs, so a median is over those users.
-    Where an expression is null (a preference that was not stated) the user is in neither.
+    Where an expression is null (a preference that was not stated) the user is in neither. A `placebo` puts users in A
+    or B blindly: what an instrument finds between its groups is what it finds where nothing is.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Split:
     rule: str
     in_a: pl.Expr
     in_b: pl.Expr
+    placebo: bool = False
 
 
 def _stated(name: str) -> Split:
@@ -45,6 +49,28 @@ def _stated(name: str) -> Split:
         rule=f"stated importance of {name} at or above the median of users with pairs is A, below B; unstated: neither",
         in_a=pl.col(column) >= pl.col(column).median(),
         in_b=pl.col(column) < pl.col(column).median(),
+    )
+
+
+PLACEBOS = 8
+
+
+def _placebo(number: int) -> Split:
+    name = f"placebo_{number}"
+
+    def first_half(user_ids: pl.Series) -> pl.Series:
+        hashes = (hashlib.sha256(f"{name} {user_id}".encode()).digest() for user_id in user_ids)
+        return pl.Series([first_byte < 128 for first_byte, *_ in hashes], dtype=pl.Boolean)
+
+    in_a = pl.col("user_id").map_batches(first_half, return_dtype=pl.Boolean)
+    return Split(
+        name=name,
+        group_a="one random half",
+        group_b="the other random half",
+        rule=f"placebo: SHA-256 of '{name} <user_id>' begins with bit 0 is A, with bit 1 B",
+        in_a=in_a,
+        in_b=~in_a,
+        placebo=True,
     )
 
 
@@ -96,6 +122,7 @@ SPLITS: dict[str, Split] = {
             in_a=pl.col("region") == "Europe",
             in_b=pl.col("region") == "Americas",
         ),
+        *(_placebo(number) for number in range(1, PLACEBOS + 1)),
     )
 }
 

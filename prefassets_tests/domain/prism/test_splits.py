@@ -1,10 +1,13 @@
-"""The splits are those of the reports."""
+"""The splits are those of the reports, and random halves."""
 
+import hashlib
 import subprocess
 import sys
 
+import numpy as np
 import polars as pl
 import pytest
+import scipy.stats
 
 from prefassets.domain.prism import splits
 from prefassets.domain.prism.released import SurveyRow
@@ -23,7 +26,8 @@ def groups(split: str, *users: dict) -> str:
 
 
 def test_there_are_the_ten_splits_of_the_reports():
-    assert set(SPLITS) == {"age", "education", "familiarity", "behavioral", "region", *MEDIAN_SPLITS}
+    of_the_reports = {name for name, split in SPLITS.items() if not split.placebo}
+    assert of_the_reports == {"age", "education", "familiarity", "behavioral", "region", *MEDIAN_SPLITS}
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,33 @@ def test_high_discriminators_are_those_with_larger_mean_gaps():
     assert (
         groups("behavioral", *(user(f"u{i}", mean_score_gap=gap) for i, gap in enumerate([21.5, 7.0, 40.0]))) == "ABA"
     )
+
+
+def placebo_groups(*user_ids: str) -> dict[str, dict[str, str]]:
+    """Split -> user -> group, of the placebos alone."""
+    assigned = assign(pl.DataFrame([user(name) for name in user_ids], schema=TABLES["prism.users"].schema))
+    of_placebos = assigned.filter(pl.col("split").is_in([name for name, split in SPLITS.items() if split.placebo]))
+    return {
+        name: dict(rows.select("user_id", "user_group").iter_rows())
+        for (name,), rows in of_placebos.group_by("split", maintain_order=True)
+    }
+
+
+def test_there_are_eight_placebos_and_each_user_keeps_a_half_whoever_else_is_there():
+    some, more = placebo_groups("u3", "u1"), placebo_groups("u0", "u1", "u2", "u3")
+    assert list(some) == [f"placebo_{number}" for number in range(1, 9)]
+    for name, groups in some.items():
+        for user_id, group in groups.items():
+            first_byte = hashlib.sha256(f"{name} {user_id}".encode()).digest()[0]
+            assert group == more[name][user_id] == ("A" if first_byte < 128 else "B")
+
+
+def test_placebos_are_halves_and_independent_of_one_another():
+    users = [f"user{number}" for number in range(1_400)]
+    in_a = np.array([[groups[name] == "A" for name in users] for groups in placebo_groups(*users).values()])
+    assert scipy.stats.chisquare([in_a.sum(), in_a.size - in_a.sum()]).pvalue > 0.001
+    correlations = np.corrcoef(in_a)[np.triu_indices(8, k=1)]
+    assert np.abs(correlations).max() < 4 / np.sqrt(1_400)
 
 
 def test_assignments_have_the_declared_columns_and_every_split_in_order():

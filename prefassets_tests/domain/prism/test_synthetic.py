@@ -10,7 +10,7 @@ import statsmodels.api as sm
 
 from prefassets.domain.prism.pairs import within_model_pairs
 from prefassets.domain.prism.released import check_released
-from prefassets.domain.prism.splits import assign
+from prefassets.domain.prism.splits import SPLITS, assign
 from prefassets.domain.prism.synthetic import planted_contrasts, synthetic_prism
 from prefassets.domain.prism.users import user_covariates
 
@@ -447,7 +447,10 @@ def test_a_smaller_scale_keeps_structure_and_proportions(scale):
     assert stated(survey, "personalisation").mean() == pytest.approx(67.9, abs=1)
     openers = utterances.filter(pl.col("turn") == 0)
     assert not openers.select("conversation_id", "model_name").is_duplicated().any()
-    assert assign(user_covariates(survey, utterances, pairs.pairs))["split"].n_unique() == 10
+    assigned = assign(user_covariates(survey, utterances, pairs.pairs)).drop_nulls("user_group")
+    assert set(assigned.select("split", "user_group").unique().iter_rows()) == {
+        (split, group) for split in SPLITS for group in "AB"
+    }
 
 
 @pytest.mark.parametrize("scale", [0, 0.001, 1.1, -1])
@@ -553,7 +556,7 @@ def test_region_is_a_null_by_design_whatever_the_seed(seed):
 
 def test_planted_truth_names_each_effect(prism):
     contrasts = prism.planted_truth.filter(pl.col("quantity") != "log_odds")
-    assert len(contrasts) == 2 * 10
+    assert len(contrasts) == 2 * len(SPLITS)
     assert dict(contrasts.select("split", "effect").unique().iter_rows()) == {
         "personalisation": "strength",
         "safety": "strength",
@@ -565,6 +568,7 @@ def test_planted_truth_names_each_effect(prism):
         "familiarity": "none",
         "behavioral": "none",
         "region": "none",
+        **{name: "none" for name, split in SPLITS.items() if split.placebo},
     }
 
 
