@@ -250,6 +250,8 @@ def plan(study: Study, form: str) -> None:
             f"{study.method}, {study.hyperparameters.steps:,} steps of {study.hyperparameters.batch_size} pairs",
         ),
         ("splits", ", ".join(f"{split} ({expected.value})" for split, expected in study.expected.items())),
+        *([("variant of", study.variant_of)] if study.variant_of else []),
+        ("groups", "matched: A and B learn from equally many pairs" if study.match_groups else "as large as they are"),
         ("seeds", ", ".join(study.seed_keys)),
         ("cells", f"{len(study.cells)} = {len(study.cohorts)} cohorts x {len(study.seed_keys)} seeds"),
         *((f"  {state}", str(states.count(state))) for state in ("finished", "missing", "unscored", "stale")),

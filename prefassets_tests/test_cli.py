@@ -177,6 +177,14 @@ def test_an_export_is_a_database_that_stands_alone(demo_home, tmp_path):
     assert files == adapters == 27
 
 
+def test_plan_of_the_matched_study_says_what_is_asked_of_555_cells(empty_home):
+    planned = {row["plan"].strip(): row["dpo_matched"] for row in rows(empty_home, "plan", "dpo_matched")}
+    assert planned["cells"] == "555 = 37 cohorts x 15 seeds"
+    assert planned["variant of"] == "dpo_w2"
+    assert planned["groups"].startswith("matched")
+    assert planned["shared with dpo_w2"].startswith("3:"), "everyone, fold 0, seeds 42, 123 and 456"
+
+
 def test_plan_counts_what_two_studies_share(empty_home):
     planned = {row["plan"].strip(): row["dpo_ol"] for row in rows(empty_home, "plan", "dpo_ol")}
     assert planned["cells"] == "85 = 17 cohorts x 5 seeds"
@@ -191,7 +199,7 @@ def test_plan_counts_what_two_studies_share(empty_home):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("missing", "dpo_w3"), "there is no study 'dpo_w3'; there are demo, dpo_ol, dpo_v1, dpo_w2"),
+        (("missing", "dpo_w3"), "there is no study 'dpo_w3'; there are demo, dpo_confirm, dpo_matched, dpo_ol, dpo_v1"),
         (("verdicts", "demo"), "holds nothing yet"),
         (("verdicts",), "give a STUDY or --contrasts"),
         (("sql", "select 1"), "holds nothing yet"),

@@ -42,6 +42,11 @@ class StudyData:
         return self.store.read("prism.pairs")
 
     @cached_property
+    def _whose(self) -> pl.DataFrame:
+        """Pairs without their texts: which cohort learns from which of them does not need those."""
+        return self.store.query("select pair_id, user_id from prism.pairs")
+
+    @cached_property
     def folds(self) -> pl.DataFrame:
         return self.store.read("prism.folds")
 
@@ -82,19 +87,30 @@ class StudyData:
         """The ids alone, kept: every seed of a cohort asks for the same."""
         key = cell.cohort, cell.fold
         if key not in self._ids_of_cohort:
-            whose, cap = self.pairs.select("pair_id", "user_id"), self.study.hyperparameters.max_pairs
-            rows = training_pairs(
-                whose,
-                self.folds,
-                self.groups,
-                cell.split,
-                cell.user_group,
-                cell.fold,
-                cap,
-                self.study.match_groups,
-            )
-            self._ids_of_cohort[key] = rows["pair_id"]
+            self._ids_of_cohort[key] = self._training_rows(*key)["pair_id"]
         return self._ids_of_cohort[key]
+
+    def _training_rows(self, cohort: str, fold: int) -> pl.DataFrame:
+        """`pair_id` and `user_id` of a cohort's training pairs: the one place that says which they are."""
+        cell, cap = Cell(self.study.name, cohort, 0, fold), self.study.hyperparameters.max_pairs
+        groups = self.groups, cell.split, cell.user_group
+        return training_pairs(self._whose, self.folds, *groups, fold, cap, self.study.match_groups)
+
+    def group_sizes(self) -> pl.DataFrame:
+        """Per split, fold and group of the study: the users and pairs that its adapters learn from, and in how many
+        `steps` of which `batch_size`. See `domain.prism.balance.exposure`."""
+        trained = self.study.hyperparameters
+        rows = [
+            (self.study.name, split, fold, group, found["user_id"].n_unique(), len(found))
+            for split in self.study.expected
+            for fold in self.study.folds
+            for group in "AB"
+            for found in (self._training_rows(f"{split}.{group}", fold),)
+        ]
+        columns = ["study", "split", "fold", "user_group", "users", "pairs"]
+        return pl.DataFrame(rows, columns, orient="row").with_columns(
+            steps=trained.steps, batch_size=trained.batch_size
+        )
 
     @cached_property
     def _ids_of_cohort(self) -> dict[tuple[str, int], pl.Series]:

@@ -82,6 +82,7 @@ SEED = Column(INTEGER, "the replicate: fixes adapter initialisation and data ord
 FOLD = Column(INTEGER, "the held-out fold, 0 to 4")
 FINGERPRINT = Column(TEXT, "digest of everything that determines the adapter")
 PAIR_ID = Column(TEXT, "`<conversation_id>.<turn>`")
+REASON = _optional(TEXT, "why a value is empty, where one is")
 BASE_MODEL = Column(TEXT, "`tiny`, or a Hugging Face model id")
 
 CELL_COLUMNS = {
@@ -199,7 +200,86 @@ TABLES: dict[str, Table] = {
                 "label": Column(TEXT, "who is in the group"),
                 "users": Column(INTEGER, "users with pairs"),
                 "pairs": Column(INTEGER, "their pairs"),
+                "pairs_per_user": _optional(REAL, "mean number of pairs of a user; empty for a group of nobody"),
                 "mean_score_gap": _optional(REAL, "mean score gap of those pairs, points"),
+            },
+        ),
+        Table(
+            "splits.covariate_balance",
+            "One row per split, covariate and category: how differently it is distributed over the users of A and B.",
+            {
+                "split": SPLIT,
+                "covariate": Column(TEXT, "a column of prism.users"),
+                "category": Column(TEXT, "one answer, or `mean` for a number"),
+                "users_a": Column(INTEGER, "users of A with an answer"),
+                "users_b": Column(INTEGER, "users of B with an answer"),
+                "value_a": _optional(REAL, "mean of A's users, or share of them in the category (0-1)"),
+                "value_b": _optional(REAL, "the same of B's users"),
+                "standardised_difference": _optional(
+                    REAL, "A - B over the root mean square of the groups' standard deviations (Austin 2009); no unit"
+                ),
+                "imbalanced": _optional(BOOLEAN, "whether it exceeds .1 in either direction"),
+                "reason": REASON,
+            },
+        ),
+        Table(
+            "splits.source_models",
+            "One row per split and model: how much of each group's pairs it wrote.",
+            {
+                "split": SPLIT,
+                "model_name": Column(TEXT, "the model that wrote both answers"),
+                "pairs_a": Column(INTEGER, "A's pairs of that model"),
+                "pairs_b": Column(INTEGER, "B's pairs of that model"),
+                "share_a": _optional(REAL, "share of A's pairs, 0-1; empty for a group without pairs"),
+                "share_b": _optional(REAL, "share of B's pairs, 0-1; empty for a group without pairs"),
+                "difference_pp": _optional(REAL, "share_a - share_b, points"),
+            },
+        ),
+        Table(
+            "splits.source_mix",
+            "One row per split: whether A's and B's pairs come from the models in the same proportions.",
+            {
+                "split": SPLIT,
+                "models": Column(INTEGER, "models with pairs in either group"),
+                "users_a": Column(INTEGER, "users of A with pairs"),
+                "users_b": Column(INTEGER, "users of B with pairs"),
+                "statistic": _optional(REAL, "chi-square corrected for pairs of one user (Rao and Scott 1981)"),
+                "df": _optional(REAL, "its degrees of freedom, at most models - 1"),
+                "p": _optional(REAL, "its p: of such a difference between random groups of users"),
+                "naive_p": _optional(REAL, "p of Pearson's chi-square, which takes pairs for independent: too small"),
+                "reason": REASON,
+            },
+        ),
+        Table(
+            "splits.exposure",
+            "One row per study, split and fold: how often the adapters of A and of B see each of their pairs.",
+            {
+                "study": STUDY,
+                "split": SPLIT,
+                "fold": FOLD,
+                "users_a": Column(INTEGER, "users that A's adapters learn from"),
+                "users_b": Column(INTEGER, "users that B's adapters learn from"),
+                "pairs_a": Column(INTEGER, "pairs that A's adapters learn from"),
+                "pairs_b": Column(INTEGER, "pairs that B's adapters learn from"),
+                "epochs_a": _optional(REAL, "times that A's adapters see each of them; empty if there are none"),
+                "epochs_b": _optional(REAL, "times that B's adapters see each of them; empty if there are none"),
+                "exposure_ratio": _optional(REAL, "the larger number of epochs over the smaller, 1 or more"),
+            },
+        ),
+        Table(
+            "splits.sample_ratio",
+            "One row per assignment, stratum and group: whether users were dealt out as was meant.",
+            {
+                "assignment": Column(TEXT, "a placebo split, or `folds`"),
+                "within": Column(TEXT, "`all users`, or what divides them into strata: `age`, `region`, `fold`"),
+                "stratum": Column(TEXT, "which stratum; `other` pools the small ones"),
+                "assigned_to": Column(TEXT, "`A` or `B` of a placebo, or the fold"),
+                "users": Column(INTEGER, "users assigned"),
+                "expected_users": Column(REAL, "users expected: the stratum's, divided evenly"),
+                "statistic": _optional(REAL, "chi-square, summed over the strata of this assignment"),
+                "df": _optional(INTEGER, "its degrees of freedom"),
+                "p": _optional(REAL, "its p; small: not dealt as meant"),
+                "reason": REASON,
             },
         ),
         Table(

@@ -1,13 +1,45 @@
 """A study file says what is asked; cells, keys and recipes follow from it."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
+from prefassets.domain.prism.splits import SPLITS
 from prefassets.studies import all_studies, dpo_w2
 from prefassets.studies.study import Cell, Expected
 
 REPORTED_RUNS = {"dpo_v1": 13, "dpo_w2": 65, "dpo_ol": 85, "demo": 27}  # the reports' own counts; the demo's, issue 2
+
+
+def test_the_matched_study_asks_all_ten_splits_and_eight_placebos_of_every_fold():
+    study = all_studies()["dpo_matched"]
+    assert set(study.expected) == set(SPLITS)
+    assert len(study.cells) == 37 * 3 * 5
+    assert study.match_groups
+    for name in ("dpo_w2", "dpo_ol"):  # the direction is the one that was expected before
+        for split, expected in all_studies()[name].expected.items():
+            assert study.expected[split] == expected
+
+
+@pytest.mark.parametrize("size", ["1.5B", "3B"])
+def test_a_larger_base_model_is_all_that_differs_from_the_study_it_repeats(size):
+    study = all_studies()[f"dpo_w2_{size.lower().replace('.', '_')}"]
+    assert study.base_model == f"Qwen/Qwen2.5-{size}-Instruct"
+    differing = {
+        field.name for field in fields(study) if getattr(study, field.name) != getattr(dpo_w2.STUDY, field.name)
+    }
+    assert differing == {"name", "question", "base_model", "variant_of"}
+
+
+def test_the_confirmation_uses_seeds_and_users_that_no_report_has_seen():
+    study = all_studies()["dpo_confirm"]
+    assert not set(study.seeds) & {42, 123, 456, 789, 999}
+    assert 0 not in study.folds
+    assert {split: expected.value for split, expected in study.expected.items()} == {
+        "familiarity": "A > B",  # +5.16 points, 5 of 5 seeds
+        "behavioral": "A < B",  # -3.44 points, 5 of 5 seeds
+        "region": "A = B",
+    }
 
 
 @pytest.mark.parametrize("name", REPORTED_RUNS)

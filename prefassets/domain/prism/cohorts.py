@@ -1,6 +1,7 @@
 """Which pairs a cohort learns from, and which it is judged on."""
 
 import hashlib
+from functools import cache
 
 import polars as pl
 
@@ -33,9 +34,14 @@ def training_pairs(
         smaller = min(len(_of_cohort(seen, groups, split, group)) for group in "AB")
         max_pairs = smaller if max_pairs is None else min(smaller, max_pairs)
     if max_pairs is not None and len(kept) > max_pairs:
-        by_hash = sorted(kept["pair_id"], key=lambda pair_id: hashlib.sha256(pair_id.encode()).digest())
+        by_hash = sorted(kept["pair_id"], key=_hash)
         kept = kept.filter(pl.col("pair_id").is_in(by_hash[:max_pairs]))
     return kept.sort("pair_id")
+
+
+@cache  # a study asks for the same pairs once per cohort and fold
+def _hash(pair_id: str) -> bytes:
+    return hashlib.sha256(pair_id.encode()).digest()
 
 
 def held_out_pairs(

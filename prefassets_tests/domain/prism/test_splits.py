@@ -11,7 +11,7 @@ import scipy.stats
 
 from prefassets.domain.prism import splits
 from prefassets.domain.prism.released import SurveyRow
-from prefassets.domain.prism.splits import SPLITS, Split, assign, balance
+from prefassets.domain.prism.splits import SPLITS, Split, assign
 from prefassets.resources.tables import TABLES
 from prefassets_tests.domain.prism.small_prism import user
 
@@ -118,20 +118,6 @@ def test_a_split_that_puts_a_user_in_both_groups_is_refused(monkeypatch):
     monkeypatch.setattr(splits, "SPLITS", {"both": everyone})
     with pytest.raises(ValueError, match="split both puts 1 users in both groups"):
         assign(pl.DataFrame([user("u0")], schema=TABLES["prism.users"].schema))
-
-
-def test_balance_counts_users_and_pairs_of_each_group():
-    users = [user("u0", region="Europe"), user("u1", region="Americas"), user("u2", region="Americas")]
-    assigned = assign(pl.DataFrame(users, schema=TABLES["prism.users"].schema))
-    pairs = pl.DataFrame({"user_id": ["u0", "u0", "u1", "u2"], "score_gap": [1, 4, 10, 30]})
-    found = balance(assigned, pairs)
-    assert found.schema == TABLES["splits.balance"].schema
-    assert found.filter(pl.col("split") == "region").rows() == [
-        ("region", "A", "lives in Europe", 1, 2, 2.5),
-        ("region", "B", "lives in the Americas", 2, 2, 20.0),
-        ("region", "neither", "in neither group", 0, 0, None),
-    ]
-    assert len(found) == 3 * len(SPLITS)
 
 
 def test_importing_the_splits_is_light():
