@@ -55,6 +55,18 @@ def split_rows(study: Study) -> list[dict[str, object]]:
     ]
 
 
+def gate_rows(study: Study) -> list[dict[str, object]]:
+    """The rows of `studies.gate`."""
+    gates = study.gates
+    return [
+        {"study": study.name, "gate": gate, "wanted_pp": wanted, "on_failure": getattr(gates, gate).value}
+        for gate, wanted in (
+            ("baseline_trained", gates.least_baseline_pp),
+            ("null_controls_hold", study.null_tolerance_pp),
+        )
+    ]
+
+
 def cell_rows(study: Study) -> list[dict[str, object]]:
     """The rows of `studies.cell`."""
     return [
@@ -65,9 +77,9 @@ def cell_rows(study: Study) -> list[dict[str, object]]:
 @dg.multi_asset(
     specs=[
         dg.AssetSpec(**declared(f"studies.{table}"), group_name=GROUP, kinds={"python"})
-        for table in ("study", "split", "cell")
+        for table in ("study", "split", "gate", "cell")
     ],
-    code_version=digest([study_row(study) | {"splits": split_rows(study)} for study in all_studies().values()]),
+    code_version=digest([study_row(study) | {"splits": split_rows(study), "gates": gate_rows(study)} for study in all_studies().values()]),
 )
 def studies(store: Store) -> Iterator[dg.MaterializeResult]:
     """What is asked, what is expected and which cells are planned, as the study files say today."""
@@ -75,6 +87,7 @@ def studies(store: Store) -> Iterator[dg.MaterializeResult]:
     for table, rows in (
         ("studies.study", [study_row(study) for study in found]),
         ("studies.split", [row for study in found for row in split_rows(study)]),
+        ("studies.gate", [row for study in found for row in gate_rows(study)]),
         ("studies.cell", [row for study in found for row in cell_rows(study)]),
     ):
         frame = pl.DataFrame(rows, schema=TABLES[table].schema)

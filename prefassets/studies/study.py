@@ -7,7 +7,7 @@ from enum import Enum
 from prefassets.domain.prism.splits import SPLITS
 from prefassets.domain.training.recipe import Hyperparameters, Lora, Recipe
 
-__all__ = ["EVERYONE", "Cell", "Expected", "Hyperparameters", "Lora", "Study"]
+__all__ = ["EVERYONE", "Cell", "Expected", "Gates", "Hyperparameters", "Lora", "OnFailure", "Study"]
 
 EVERYONE = "everyone"
 FOLDS = 5
@@ -29,6 +29,27 @@ class Expected(Enum):
     @property
     def role(self) -> str:
         return {1: "directional", -1: "directional", 0: "null control", None: "exploratory"}[self.sign]
+
+
+class OnFailure(Enum):
+    """What happens to a study's verdicts while a gate is not passed."""
+
+    WARN = "warn"  # they stand, and say so
+    WITHHOLD = "withhold"  # they are INCONCLUSIVE, and say why
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """What must hold before a study's verdicts are read (next steps of the 2026-02-23 report), and what if it does not.
+
+    `baseline_trained`: the baseline's mean pref_acc at the tail of its training is at least `least_baseline_pp`, in
+    percent. `null_controls_hold`: no null control or placebo differs (Holm p < .05) by what cannot be shown to lie
+    within the study's tolerance.
+    """
+
+    baseline_trained: OnFailure = OnFailure.WARN
+    least_baseline_pp: float = 70.0
+    null_controls_hold: OnFailure = OnFailure.WARN
 
 
 @dataclass(frozen=True, order=True)
@@ -74,8 +95,8 @@ class Study:
     A study trains on all folds but one and is judged on that one. With `match_groups`, A and B of a split learn from
     equally many pairs, and so, taking equally many steps, see each equally often; the baseline learns from all.
     `variant_of` names the study that this one repeats with one thing changed. `null_tolerance_pp` is how large (points)
-    the mean difference of a null control may be. `deviations` says in plain words what differs from the report it
-    follows.
+    a difference may be and still count as none. `gates` say what must hold before the verdicts are read. `deviations`
+    says in plain words what differs from the report it follows.
     """
 
     name: str
@@ -89,6 +110,7 @@ class Study:
     match_groups: bool = False
     variant_of: str | None = None
     null_tolerance_pp: float = 5.0
+    gates: Gates = Gates()
     deviations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

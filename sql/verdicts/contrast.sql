@@ -1,5 +1,5 @@
 -- One row per (study, split, seed, readout, metric) whose A and B cells both count: group A minus group B.
--- A and B are only compared if they were trained by one recipe.
+-- A and B are only compared if they were trained by one recipe. Intervals are in verdicts.estimate.
 -- readout        held_out: the adapter on the unseen users of its own group, all folds of the seed pooled.
 --                tail: the reports' readout, the last 20 % of the logged training batches (128 pairs at 2,000 x 8)
 -- metric         pref_acc (share of pairs with margin > 0) or margin (mean reward margin, nats x beta)
@@ -9,14 +9,12 @@
 -- difference_pp  the same in percentage points; empty for margin
 with held_out as (
     select
-        margins.study, margins.split, margins.user_group, margins.seed, counted.recipe, 'held_out' as readout,
-        count(*) as pairs,
-        avg((margin > 0)::double) as pref_acc,
-        avg(margin) as margin
-    from training.margins
-    join verdicts.counted using (study, cohort, seed, fold, fingerprint)
-    join prism.pairs using (pair_id)
-    join splits.assignments using (split, user_id, user_group)
+        study, split, user_group, seed, recipe, 'held_out' as readout,
+        sum(pairs)::bigint as pairs,
+        sum(correct) / sum(pairs) as pref_acc,
+        sum(margin) / sum(pairs) as margin
+    from verdicts.scored_users
+    where adapter = user_group
     group by all
 ),
 

@@ -8,18 +8,11 @@
 -- interaction_pp  the same in percentage points; empty for margin
 with scored as (
     select
-        margins.study, groups.split, margins.seed, counted.recipe,
-        coalesce(margins.user_group, 'everyone') as adapter,
-        groups.user_group as pairs_of,
-        avg((margin > 0)::double) as pref_acc,
-        avg(margin) as margin
-    from training.margins
-    join verdicts.counted using (study, cohort, seed, fold, fingerprint)
-    join prism.pairs using (pair_id)
-    join splits.assignments as groups using (user_id)
-    semi join studies.split as asked on asked.study = margins.study and asked.split = groups.split
-    where groups.user_group is not null
-      and (margins.split = groups.split or margins.split is null)
+        study, split, seed, recipe, adapter,
+        user_group as pairs_of,
+        sum(correct) / sum(pairs) as pref_acc,
+        sum(margin) / sum(pairs) as margin
+    from verdicts.scored_users
     group by all
 ),
 

@@ -1,0 +1,67 @@
+-- One row per (study, gate): does what must hold before the study's verdicts are read hold?
+-- measured_pp  baseline_trained: the baseline's mean pref_acc over its seeds at the tail of training, percent.
+--              null_controls_hold: the largest difference that a null control or placebo shows, points
+-- state        passed, failed, undecided (the controls' intervals are too wide to tell) or not measured
+-- withholds    whether verdicts are withheld because of it: it was declared to, and failed or was not measured
+-- explanation  the state in words
+with baseline as (
+    select log.study, 100 * avg(pref_acc) as pref_acc_pp, count(distinct (seed, fold)) as adapters
+    from training.log
+    join verdicts.counted using (study, cohort, seed, fold, fingerprint)
+    join studies.study using (study)
+    where log.split is null
+      and step % log_every = 0
+      and step > 0.8 * counted.steps
+    group by all
+),
+
+controls as (
+    select
+        split.study,
+        count(*) as planned,
+        count(p) as tested,
+        count(*) filter (where p_adjusted < 0.05 and p_equivalence >= 0.05) as differing,
+        count(*) filter (where p_equivalence < 0.05) as equivalent,
+        max(abs(estimate)) as largest_pp,
+        arg_max(estimate.split, abs(estimate)) as largest_in
+    from studies.split
+    left join verdicts.estimate
+        on estimate.study = split.study and estimate.split = split.split
+        and quantity = 'contrast' and metric = 'pref_acc'
+    where split.role in ('null control', 'placebo')
+    group by all
+),
+
+measured as (
+    select
+        gate.*,
+        if(gate = 'baseline_trained', pref_acc_pp, largest_pp) as measured_pp,
+        case
+            when gate = 'baseline_trained' then
+                case when pref_acc_pp is null then 'not measured' when pref_acc_pp >= wanted_pp then 'passed' else 'failed' end
+            when coalesce(tested, 0) = 0 then 'not measured'
+            when differing > 0 then 'failed'
+            when equivalent = planned then 'passed'
+            else 'undecided'
+        end as state,
+        adapters, planned, tested, differing, equivalent, largest_in
+    from studies.gate
+    left join baseline using (study)
+    left join controls using (study)
+)
+
+select
+    study, gate, on_failure, wanted_pp, measured_pp, state,
+    on_failure = 'withhold' and state in ('failed', 'not measured') as withholds,
+    case
+        when gate = 'baseline_trained' and state = 'not measured' then 'no baseline adapter is finished'
+        when gate = 'baseline_trained' then format(
+            'the baseline prefers the chosen answer in {:.1f} % of its last training pairs ({} adapters); {:.0f} % was wanted',
+            measured_pp, adapters, wanted_pp)
+        when state = 'not measured' then 'no null control or placebo has an interval yet'
+        else format(
+            '{} of {} null controls and placebos within {:.1f} points of none, {} beyond; largest {:.1f} points ({})',
+            equivalent, planned, wanted_pp, differing, measured_pp, largest_in)
+    end as explanation
+from measured
+order by study, gate
