@@ -28,13 +28,12 @@ def heterogeneity(store: Store) -> dg.MaterializeResult:
     for labels in passes.iter_rows(named=True):
         features = store.query(
             """
-            select user_id, conversation_id,
-                any_value(hidden_mean) filter (where response = 'chosen') as chosen,
-                any_value(hidden_mean) filter (where response = 'rejected') as rejected
-            from model.reference
-            join prism.pairs using (pair_id)
+            select user_id, conversation_id, chosen.hidden_mean as chosen, rejected.hidden_mean as rejected
+            from prism.pairs
+            join model.reference as chosen using (pair_id)
+            join model.reference as rejected using (pair_id, reference, base_model, revision)
             where reference = $reference and base_model = $base_model and revision = $revision
-            group by user_id, conversation_id, pair_id
+              and chosen.response = 'chosen' and rejected.response = 'rejected'
             order by pair_id
             """,
             **labels,
