@@ -2,12 +2,12 @@
 
 import dagster as dg
 
-from prefassets.assets import model, prism, splits, studies, training, verdicts, warehouse
+from prefassets.assets import inference, model, prism, splits, studies, training, verdicts, warehouse
 from prefassets.resources.store import Store
 from prefassets.settings import settings
 
 ASSETS = [
-    *dg.load_assets_from_modules([prism, splits, studies, model, warehouse]),
+    *dg.load_assets_from_modules([prism, splits, studies, model, inference, warehouse]),
     *training.STUDY_ASSETS,
     *training.COLLECTED_ASSETS,
     *verdicts.ASSETS,

@@ -482,6 +482,34 @@ TABLES: dict[str, Table] = {
                 "digest": Column(TEXT, "digest of what it was made of, as in verdicts.basis"),
             },
             ("study",),
+            "verdicts.heterogeneity",
+            "One row per (reference pass, split, group; also the groups' difference and union): do its users prefer "
+            "along one direction of the base model's hidden states (0), or each along their own (1)?",
+            {
+                "reference": Column(TEXT, "which pass: `<base model>@<maximum length>:<precision>`"),
+                "base_model": BASE_MODEL,
+                "revision": Column(TEXT, "revision of the base model"),
+                "split": SPLIT,
+                "user_group": Column(TEXT, "`A`, `B`, their difference `A - B`, or both together, `A + B`"),
+                "pairs": Column(INTEGER, "pairs of the group, or of both"),
+                "users": Column(INTEGER, "users with pairs"),
+                "users_within": Column(
+                    INTEGER, "users with pairs in two or more conversations, who alone count for kappa_within"
+                ),
+                "kappa_within": _optional(
+                    REAL, "mean inner product of the directions of two pairs of one user, from different conversations"
+                ),
+                "kappa_between": _optional(
+                    REAL, "mean inner product of the directions of two pairs of different users"
+                ),
+                "heterogeneity": _optional(
+                    REAL, "H = 1 - kappa_between / kappa_within; of `A - B`: H of A minus H of B. Not cut at 0 and 1"
+                ),
+                "lower": _optional(REAL, "lower end of the 95 % interval over users"),
+                "upper": _optional(REAL, "upper end of the 95 % interval over users"),
+                "draws": Column(INTEGER, "bootstrap draws behind the interval; 0 without one"),
+                "state": Column(TEXT, "`estimated`, or `undefined: ` and why H, or its difference, is empty"),
+            },
         ),
     )
 }
