@@ -266,20 +266,14 @@ def plan(study: Study, form: str) -> None:
 
 VERDICTS = """
     select
-        rule.split, rule.expected, rule.readout,
-        rule.seeds_run || ' of ' || rule.seeds_planned as seeds,
-        round(rule.mean_difference_pp, 2) as mean_pp,
-        round(rule.sd_difference_pp, 2) as sd_pp,
-        rule.seeds_in_direction || '/' || rule.seeds_run as same_side,
-        rule.reported_rule,
-        round(transfer.interaction_pp, 2) as interaction_pp
-    from verdicts.reported_rule as rule
-    left join (
-        select study, split, 'held_out' as readout, avg(interaction_pp) as interaction_pp
-        from verdicts.transfer where metric = 'pref_acc' group by all
-    ) as transfer using (study, split, readout)
-    where rule.study = $study
-    order by list_position($splits, rule.split), rule.readout
+        split, expected, seeds_run || ' of ' || seeds_planned as seeds,
+        estimate_pp, lower_pp, upper_pp, p_adjusted,
+        interaction_pp, interaction_lower_pp, interaction_upper_pp,
+        minimum_detectable_pp as detectable_pp, exposure_ratio,
+        state, finding, reported_rule, reported_rule_tail, sentence, cautions
+    from verdicts.verdict
+    where study = $study
+    order by list_position($splits, split)
 """
 
 

@@ -5,8 +5,10 @@ import polars as pl
 
 from prefassets.assets.automation import AFTER_ANY_CHANGE
 from prefassets.assets.declared import declared
+from prefassets.resources import estimates
 from prefassets.resources.store import Store
 from prefassets.resources.tables import TABLES
+from prefassets.studies import all_studies
 
 GROUP = "verdicts"
 
@@ -41,3 +43,19 @@ def heterogeneity(store: Store) -> dg.MaterializeResult:
         rows = split_heterogeneity(features, assignments, seed=store.source().seed)
         found.append(rows.select(*(pl.lit(value).alias(name) for name, value in labels.items()), pl.all()))
     return store.replace("verdicts.heterogeneity", pl.concat(found))
+
+
+@dg.asset(
+    **declared(estimates.TABLE),
+    deps=[name.split(".") for name in estimates.READS],
+    group_name=GROUP,
+    kinds={"numpy"},
+    automation_condition=AFTER_ANY_CHANGE,
+)
+def estimate(store: Store) -> dg.MaterializeResult:
+    """Each study with results: two-way bootstrap of its splits, spread pooled over them, tests and multiplicity."""
+    with store.connect(estimates.READS) as connection:
+        for study in all_studies().values():
+            store.replace(estimates.TABLE, estimates.estimate_study(connection, study), [study.name])
+    rows = store.query(f"select count(*) as rows, count(distinct study) as studies from {estimates.TABLE}").row(0)
+    return dg.MaterializeResult(metadata={"dagster/row_count": rows[0], "studies": rows[1]})

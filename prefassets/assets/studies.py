@@ -79,7 +79,12 @@ def cell_rows(study: Study) -> list[dict[str, object]]:
         dg.AssetSpec(**declared(f"studies.{table}"), group_name=GROUP, kinds={"python"})
         for table in ("study", "split", "gate", "cell")
     ],
-    code_version=digest([study_row(study) | {"splits": split_rows(study), "gates": gate_rows(study)} for study in all_studies().values()]),
+    code_version=digest(
+        [
+            study_row(study) | {"splits": split_rows(study), "gates": gate_rows(study)}
+            for study in all_studies().values()
+        ]
+    ),
 )
 def studies(store: Store) -> Iterator[dg.MaterializeResult]:
     """What is asked, what is expected and which cells are planned, as the study files say today."""

@@ -7,7 +7,7 @@ that keeps the name of a column it reads inherits that comment. Dependencies are
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
@@ -151,6 +151,15 @@ def _header(text: str) -> tuple[str, dict[str, str]]:
         else:
             description.append(line.removeprefix("--").strip())
     return " ".join(description).strip(), comments
+
+
+def with_dependencies(tables: Collection[str]) -> set[str]:
+    """`tables` and everything that their SQL reads, directly or not."""
+    found = set(tables)
+    for name, table in reversed(sql_tables().items()):  # each after the tables it reads
+        if name in found:
+            found.update(table.dependencies)
+    return found
 
 
 @cache

@@ -25,7 +25,14 @@ import fsspec
 import polars as pl
 from fsspec.implementations.local import LocalFileSystem
 
-from prefassets.resources.sql_tables import all_tables, create_empty, sql_literal, sql_tables, tables_read
+from prefassets.resources.sql_tables import (
+    all_tables,
+    create_empty,
+    sql_literal,
+    sql_tables,
+    tables_read,
+    with_dependencies,
+)
 from prefassets.resources.tables import Table
 
 RECORD = "record.json"
@@ -100,24 +107,31 @@ class Store(dg.ConfigurableResource):
         with self.connect(tables_read(sql)) as connection:
             return connection.sql(sql, params=parameters or None).pl()
 
-    def connect(self, tables: Collection[str] | None = None, current: bool = False) -> duckdb.DuckDBPyConnection:
+    def connect(
+        self,
+        tables: Collection[str] | None = None,
+        current: bool = False,
+        given: Mapping[str, pl.DataFrame] | None = None,
+    ) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection in memory in which `tables` (all, if None) are views.
 
         Args:
             current: make the tables of `sql/` from what they read, now, instead of reading what was last materialised.
+            given: rows that stand for what is stored of a table.
         """
         wanted = set(all_tables() if tables is None else tables) & set(all_tables())
         if current:
-            for name, found in reversed(sql_tables().items()):  # each after the tables it reads
-                if name in wanted:
-                    wanted.update(found.dependencies)
+            wanted = with_dependencies(wanted)
         connection = duckdb.connect()
         for name, table in all_tables().items():
             if name not in wanted:
                 continue
             schema, _ = name.split(".")
             connection.execute(f"create schema if not exists {schema}")
-            if current and name in sql_tables():
+            if given is not None and name in given:
+                rows = given[name]  # noqa: F841  DuckDB reads the variable by name
+                connection.execute(f"create table {name} as from rows")
+            elif current and name in sql_tables():
                 connection.execute(f"create view {name} as {sql_tables()[name].sql}")
             elif parts := self.parts(name):
                 files = ", ".join(sql_literal(part.uri) for part in parts)

@@ -326,7 +326,9 @@ TABLES: dict[str, Table] = {
             {
                 "study": STUDY,
                 "gate": Column(TEXT, "`baseline_trained` or `null_controls_hold`"),
-                "wanted_pp": Column(REAL, "least baseline pref_acc (percent), or largest difference (points) that is none"),
+                "wanted_pp": Column(
+                    REAL, "least baseline pref_acc (percent), or largest difference (points) that is none"
+                ),
                 "on_failure": Column(TEXT, "`warn`, or `withhold`: verdicts are INCONCLUSIVE until the gate is passed"),
             },
         ),
@@ -455,7 +457,9 @@ TABLES: dict[str, Table] = {
                 "role": Column(TEXT, "directional, null control, exploratory or placebo"),
                 "quantity": Column(
                     TEXT,
-                    "contrast: A's adapter on A's pairs - B's on B's; interaction: (A on A - A on B) - (B on A - B on B); "
+                    "contrast: A's adapter on A's pairs - B's on B's; "
+                    "interaction: (A on A - A on B) - (B on A - B on B), the sum of "
+                    "advantage_on_a: A on A - B on A, and advantage_on_b: B on B - A on B; "
                     "difficulty: the baseline on A's pairs - on B's",
                 ),
                 "metric": Column(TEXT, "pref_acc (percentage points) or margin (nats x beta)"),
@@ -470,18 +474,22 @@ TABLES: dict[str, Table] = {
                 "p_equivalence": _optional(REAL, "p of the two one-sided tests within the tolerance; pref_acc only"),
                 "minimum_detectable": _optional(REAL, "true value that 80 % of repetitions would find at that level"),
                 "user_sd": _optional(REAL, "part of the standard error that is from users"),
-                "seed_sd": _optional(REAL, "standard deviation between seeds beyond their users', pooled over the study"),
+                "seed_sd": _optional(
+                    REAL, "standard deviation between seeds beyond their users', pooled over the study"
+                ),
                 "training_sd": _optional(REAL, "standard deviation from whom an adapter was trained on, from placebos"),
                 "spread": Column(TEXT, "what the standard error contains: users, seeds, training samples"),
                 "seeds": Column(INTEGER, "seeds that count"),
-                "users_a": Column(INTEGER, "held-out users of A"),
-                "users_b": Column(INTEGER, "held-out users of B"),
+                "users_a": Column(INTEGER, "held-out users of A behind it"),
+                "users_b": Column(INTEGER, "held-out users of B behind it"),
                 "pairs_a": Column(INTEGER, "their pairs"),
                 "pairs_b": Column(INTEGER, "their pairs"),
                 "note": Column(TEXT, "what could not be told, and why"),
                 "digest": Column(TEXT, "digest of what it was made of, as in verdicts.basis"),
             },
             ("study",),
+        ),
+        Table(
             "verdicts.heterogeneity",
             "One row per (reference pass, split, group; also the groups' difference and union): do its users prefer "
             "along one direction of the base model's hidden states (0), or each along their own (1)?",

@@ -5,14 +5,17 @@
 -- p, p_adjusted    two-sided p of no difference, alone and adjusted over the splits of the same role (adjustment)
 -- p_equivalence    p of the two one-sided tests that the difference lies within the study's tolerance
 -- minimum_detectable_pp  true difference that 80 % of repetitions would find at the adjusted level
--- interaction_pp, interaction_lower_pp, interaction_upper_pp, interaction_p  (A on A - A on B) - (B on A - B on B): how far
---                  A's and B's adapters are from interchangeable, points; p adjusted like the contrast's
+-- interaction_pp, interaction_lower_pp, interaction_upper_pp, interaction_p  (A on A - A on B) - (B on A - B on B), points: how
+--                  far A's and B's adapters are from interchangeable; its p adjusted like the contrast's
 -- exposure_ratio   times that one group's adapter sees each of its pairs over the other's; 1 is equal
--- finding          what kind of difference shows: strength, direction, both, or none shown
+-- finding          what kind of difference shows. strength: the contrast differs, one group is more consistent or easier to
+--                  learn. direction: A's adapter is better than B's on A's pairs and worse on B's, they want different
+--                  things (advantage_on_a and advantage_on_b of verdicts.estimate). both, or none shown
 -- state            CONFIRMED: differs as expected. CONTRADICTED: differs the other way, or a null control differs.
 --                  EQUIVALENT: within the tolerance. INCONCLUSIVE: neither could be told, or it may not be told
 -- sentence         the state in words
 -- cautions         what a reader should know besides
+-- gate_warnings    gates of the study that are not passed but only warn
 -- reported_rule, reported_rule_tail  the reports' rule on the held-out readout and on their own
 with contrast as (
     from verdicts.estimate where quantity = 'contrast' and metric = 'pref_acc'
@@ -20,6 +23,13 @@ with contrast as (
 
 interaction as (
     from verdicts.estimate where quantity = 'interaction' and metric = 'pref_acc'
+),
+
+at_home as (
+    select study, split, count(*) filter (where estimate > 0 and p_adjusted < 0.05) = 2 as better_at_home
+    from verdicts.estimate
+    where quantity in ('advantage_on_a', 'advantage_on_b') and metric = 'pref_acc'
+    group by all
 ),
 
 seeds as (
@@ -66,10 +76,12 @@ gathered as (
         contrast.digest is distinct from basis.digest as outdated,
         coalesce(contrast.p_adjusted < 0.05, false) as differs,
         coalesce(contrast.p_equivalence < 0.05, false) as equivalent,
-        coalesce(interaction.p_adjusted < 0.05, false) as directional
+        coalesce(interaction.p_adjusted < 0.05, false) as interacts,
+        coalesce(better_at_home, false) as directional
     from studies.split as split
     left join contrast using (study, split)
     left join interaction using (study, split)
+    left join at_home using (study, split)
     left join seeds using (study, split)
     left join verdicts.basis as basis using (study, split)
     left join exposure using (study, split)
@@ -138,14 +150,21 @@ select
             case
                 when interaction_p is null then ''
                 when directional then format(
-                    'Direction: A and B want different things (interaction {:+.1f} points [{:+.1f}, {:+.1f}]).',
-                    interaction_pp, interaction_lower_pp, interaction_upper_pp)
-                when differs then format(
-                    'Strength: the adapters are interchangeable as far as can be told (interaction {:+.1f} [{:+.1f}, {:+.1f}]),'
-                    || ' one group is more consistent or easier to learn.',
+                    'Direction: A and B want different things, each adapter is better at home (interaction {:+.1f} points [{:+.1f}, {:+.1f}]).',
                     interaction_pp, interaction_lower_pp, interaction_upper_pp)
                 else format(
-                    'No difference in what they want shows either (interaction {:+.1f} [{:+.1f}, {:+.1f}]).',
+                    '{} (interaction {:+.1f} points [{:+.1f}, {:+.1f}]).',
+                    case
+                        when differs and interacts then
+                            'Strength: one group is more consistent or easier to learn; its adapter is the better one on '
+                            || 'both groups'' pairs, or not shown to be the worse'
+                        when differs then
+                            'Strength: one group is more consistent or easier to learn; the adapters are interchangeable '
+                            || 'as far as can be told'
+                        when interacts then
+                            'The adapters are not interchangeable, yet not each is shown to be better at home'
+                        else 'No difference in what they want shows either'
+                    end,
                     interaction_pp, interaction_lower_pp, interaction_upper_pp)
             end)
     end as sentence,
@@ -153,8 +172,8 @@ select
         if(seeds_run < seeds_planned, format('{} of {} planned seeds', seeds_run, seeds_planned), null),
         if(exposure_ratio > 1.1, format('one group sees its pairs {:.1f} times as often', exposure_ratio), null),
         if(p is not null and training_sd is null, 'no placebo splits: spread over training users is not in the interval', null),
-        nullif(note, ''),
-        warned) as cautions,
+        nullif(note, '')) as cautions,
+    warned as gate_warnings,
     reported_rule, reported_rule_tail
 from judged
 order by study, split

@@ -89,15 +89,15 @@ def simulate(model: NoiseModel, design: Design, contrast_pp: float, generator: n
     rest = np.sqrt(max(0.0, 1 - model.user - model.pair))
 
     frames = []
-    for number, (group, all_pairs) in enumerate(
-        (("A", design.pairs_per_user_a), ("B", design.pairs_per_user_b))
-    ):
+    for number, (group, all_pairs) in enumerate((("A", design.pairs_per_user_a), ("B", design.pairs_per_user_b))):
         users = generator.permutation(len(all_pairs))
         held_out = users[: round(len(users) * design.folds / FOLDS)]
         pairs_U = all_pairs[held_out]
         fold_U = np.arange(len(held_out)) % design.folds
         user_P = np.repeat(np.arange(len(held_out)), pairs_U)
-        common_P = float(norm.ppf(sides[group])) + np.sqrt(model.user) * generator.standard_normal(len(held_out))[user_P]
+        common_P = (
+            float(norm.ppf(sides[group])) + np.sqrt(model.user) * generator.standard_normal(len(held_out))[user_P]
+        )
         common_P = common_P + np.sqrt(model.pair) * generator.standard_normal(len(user_P))
         starts = np.cumsum(pairs_U) - pairs_U
         for cohort, adapter in enumerate(("A", "B")):

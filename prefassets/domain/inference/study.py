@@ -64,9 +64,7 @@ class Estimate:
     note: str
 
 
-def study_estimates(
-    results: Sequence[SplitResult], equivalence_margin_pp: float, seed: int = 0
-) -> list[Estimate]:
+def study_estimates(results: Sequence[SplitResult], equivalence_margin_pp: float, seed: int = 0) -> list[Estimate]:
     """Every quantity of every measured split of one study, with interval, tests and what could have been detected.
 
     The variance of an estimate is the sum of

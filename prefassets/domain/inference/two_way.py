@@ -23,6 +23,8 @@ IN_POINTS = 100.0  # shares are told in percentage points
 QUANTITIES: Mapping[str, Mapping[tuple[str, str], int]] = {
     "contrast": {("A", "A"): 1, ("B", "B"): -1},
     "interaction": {("A", "A"): 1, ("A", "B"): -1, ("B", "A"): -1, ("B", "B"): 1},
+    "advantage_on_a": {("A", "A"): 1, ("B", "A"): -1},
+    "advantage_on_b": {("B", "B"): 1, ("A", "B"): -1},
     "difficulty": {("everyone", "A"): 1, ("everyone", "B"): -1},
 }
 
@@ -67,9 +69,16 @@ def measure(
 ) -> list[Measured]:
     """Measure every quantity of one split for which adapters are there.
 
-    `contrast` = A's adapter on A's pairs - B's on B's; `interaction` = (A on A - A on B) - (B on A - B on B), in which
-    the difficulty of a group's pairs cancels; `difficulty` = the baseline adapter on A's pairs - on B's. Each is a
-    difference of means over pairs, pooled over the folds of a seed.
+    `contrast` = A's adapter on A's pairs - B's on B's. `interaction` = (A on A - A on B) - (B on A - B on B), in which
+    the difficulty of a group's pairs cancels; it is the sum of `advantage_on_a` = A on A - B on A and `advantage_on_b`
+    = B on B - A on B. `difficulty` = the baseline adapter on A's pairs - on B's. Each is a difference of means over
+    pairs, pooled over the folds of a seed.
+
+    A large interaction alone does not say that A and B want different things: where A is more consistent and so its
+    adapter better taught, the better adapter gains more on the more consistent pairs, and the interaction is positive
+    though both want the same (+7 points in the demo's `personalisation`, where none is planted). They want different
+    things if each adapter is the better one at home: both advantages above zero, a qualitative interaction (Gail and
+    Simon 1985, "Testing for qualitative interactions between treatment effects and patient subsets", Biometrics 41).
 
     A draw takes G - 1 of each group's G users with replacement, all their pairs for every adapter and seed at once. One
     less than there are, because the variance of such draws is unbiased for linear statistics however few units there
@@ -113,13 +122,14 @@ def _sums(scored: pl.DataFrame, signs: Mapping[tuple[str, str], int]) -> _Sums |
     per_seed = rows.group_by("seed").agg(parts=pl.struct("adapter", "user_group").n_unique())
     seeds = per_seed.filter(pl.col("parts") == len(signs))["seed"].to_list()
     rows = rows.filter(pl.col("seed").is_in(seeds))
-    adapters = {group: sum(of == group for _, of in signs) for group in "AB"}
+    groups = sorted({group for _, group in signs})
+    adapters = {group: sum(of == group for _, of in signs) for group in groups}
     wanted = pl.col("user_group").replace_strict(adapters, return_dtype=pl.UInt32) * len(seeds)
     complete = rows.filter(pl.len().over("user_id", "user_group") == wanted)
-    if complete["user_group"].n_unique() < 2:
+    if complete["user_group"].n_unique() < len(groups):
         return None
     ordered = complete.sort("adapter", "user_group", "seed", "user_id")
-    users = {group: complete.filter(pl.col("user_group") == group)["user_id"].n_unique() for group in "AB"}
+    users = {group: complete.filter(pl.col("user_group") == group)["user_id"].n_unique() for group in groups}
     parts = {
         (str(adapter), str(group)): part
         for (adapter, group), part in ordered.partition_by("adapter", "user_group", as_dict=True).items()
@@ -142,9 +152,7 @@ def _user_draws(generator: np.random.Generator, users: int, draws: int) -> NDArr
     return np.bincount(drawn.ravel(), minlength=draws * users).reshape(draws, users).astype(np.float64)
 
 
-def _measure(
-    quantity: str, metric: str, sums: _Sums, weights: Mapping[str, NDArray[np.float64] | None]
-) -> Measured:
+def _measure(quantity: str, metric: str, sums: _Sums, weights: Mapping[str, NDArray[np.float64] | None]) -> Measured:
     unit = IN_POINTS if metric == "pref_acc" else 1.0
     totals = sums.of_metric[metric]
     by_seed_S = np.zeros(sums.seeds)
@@ -162,7 +170,7 @@ def _measure(
     notes = [f"group {group} has one scored user, so the spread between its users is unknown" for group in lone]
     if sums.dropped:
         notes.append(f"{sums.dropped} users left out, whom not every adapter and seed scored")
-    first = {group: next(part for part in sums.signs if part[1] == group) for group in "AB"}
+    pairs = {group: int(sums.pairs[adapter, group][0].sum()) for adapter, group in sums.signs}
     return Measured(
         quantity=quantity,
         metric=metric,
@@ -170,8 +178,8 @@ def _measure(
         user_draws_D=np.empty(0) if lone else np.asarray(draws_D),
         user_variances=() if lone else tuple(_user_variance(part_SU) for part_SU in influence.values()),
         user_by_seed_noise=0.0 if lone or sums.seeds < 2 else sum(map(_user_by_seed_noise, influence.values())),
-        users=(sums.users["A"], sums.users["B"]),
-        pairs=(int(sums.pairs[first["A"]][0].sum()), int(sums.pairs[first["B"]][0].sum())),
+        users=(sums.users.get("A", 0), sums.users.get("B", 0)),
+        pairs=(pairs.get("A", 0), pairs.get("B", 0)),
         note="; ".join(notes),
     )
 

@@ -1,0 +1,73 @@
+"""`verdicts.estimate` of a study from what its SQL tables say, and connections on which it is never out of date."""
+
+from collections.abc import Collection
+from dataclasses import asdict
+
+import duckdb
+import polars as pl
+
+from prefassets.resources.progress import progress_bar
+from prefassets.resources.sql_tables import with_dependencies
+from prefassets.resources.store import Store
+from prefassets.resources.tables import TABLES
+from prefassets.studies import all_studies
+from prefassets.studies.study import Study
+
+TABLE = "verdicts.estimate"
+READS = ("verdicts.scored_users", "verdicts.basis")
+
+# A seed counts once both of its groups' adapters do; another recipe's baseline beside them does not.
+_SCORED = """
+    from verdicts.scored_users
+    semi join (
+        select study, split, seed, recipe from verdicts.scored_users
+        where study = $study and adapter in ('A', 'B')
+        group by all having count(distinct adapter) = 2
+    ) as paired using (study, split, seed, recipe)
+"""
+
+
+def estimate_study(connection: duckdb.DuckDBPyConnection, study: Study) -> pl.DataFrame:
+    """The rows of `verdicts.estimate` of one study; none while no seed of any split has both groups."""
+    from prefassets.domain.inference.study import SplitResult, study_estimates
+    from prefassets.domain.inference.two_way import measure
+
+    scored = connection.sql(_SCORED, params={"study": study.name}).pl()
+    by_split = {str(split): rows for (split,), rows in scored.partition_by("split", as_dict=True).items()}
+    results = []
+    with progress_bar(f"estimates of {study.name}", len(study.expected)) as show:
+        for done, split in enumerate(study.expected, start=1):
+            measured = measure(by_split[split]) if split in by_split else []
+            results.append(SplitResult(split, study.role(split), measured))
+            show(done)
+    digests = dict(
+        connection.execute("select split, digest from verdicts.basis where study = ?", [study.name]).fetchall()
+    )
+    rows = [
+        {"study": study.name, **asdict(found), "digest": digests[found.split]}
+        for found in study_estimates(results, study.null_tolerance_pp)
+    ]
+    return pl.DataFrame(rows, schema=TABLES[TABLE].schema)
+
+
+def connect_current(store: Store, tables: Collection[str] | None = None) -> duckdb.DuckDBPyConnection:
+    """`store.connect(tables, current=True)` on which `verdicts.estimate` is of the cells that count now.
+
+    Estimates of studies whose cells changed since they were materialised are made again, in memory; nothing is written.
+    """
+    if tables is not None and TABLE not in with_dependencies(tables):
+        return store.connect(tables, current=True)
+    with store.connect([TABLE, *READS], current=True) as connection:
+        outdated = {
+            study
+            for (study,) in connection.execute(
+                f"select coalesce(basis.study, made.study) from verdicts.basis"
+                f" full join (select distinct study, split, digest from {TABLE}) as made using (study, split)"
+                f" where basis.digest is distinct from made.digest"
+            ).fetchall()
+        }
+        kept = connection.sql(f"from {TABLE}").pl().filter(~pl.col("study").is_in(list(outdated)))
+        fresh = [
+            estimate_study(connection, all_studies()[study]) for study in sorted(outdated) if study in all_studies()
+        ]
+    return store.connect(tables, current=True, given={TABLE: pl.concat([kept, *fresh])})
