@@ -32,6 +32,7 @@ def study_row(study: Study) -> dict[str, object]:
         "lora_alpha": trained.lora.alpha,
         "seeds": list(study.seeds),
         "folds": list(study.folds),
+        "variant_of": study.variant_of,
         "cells": len(study.cells),
         "deviations": list(study.deviations),
     }

@@ -221,6 +221,7 @@ TABLES: dict[str, Table] = {
                 "log_every": Column(INTEGER, "the reports' logging interval, steps"),
                 "seeds": Column(pl.List(pl.Int64()), "planned seeds"),
                 "folds": Column(pl.List(pl.Int64()), "planned held-out folds"),
+                "variant_of": _optional(TEXT, "the study that this one repeats with one thing changed, if any"),
                 "cells": Column(INTEGER, "adapters planned"),
                 "deviations": Column(pl.List(pl.String()), "what differs from the report it follows"),
             },

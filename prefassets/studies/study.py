@@ -71,8 +71,9 @@ class Study:
     """One experiment: splits with what is expected of each, one method, one base model, seeds and folds.
 
     `expected` names the splits; each is trained on group A and on group B, beside the baseline on everyone.
-    A study trains on all folds but one and is judged on that one. `null_tolerance_pp` is how large (points) the mean
-    difference of a null control may be. `deviations` says in plain words what differs from the report it follows.
+    A study trains on all folds but one and is judged on that one. `variant_of` names the study that this one repeats
+    with one thing changed. `null_tolerance_pp` is how large (points) the mean difference of a null control may be.
+    `deviations` says in plain words what differs from the report it follows.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Study:
     seeds: tuple[int, ...]
     hyperparameters: Hyperparameters
     folds: tuple[int, ...] = (0,)
+    variant_of: str | None = None
     null_tolerance_pp: float = 5.0
     deviations: tuple[str, ...] = ()
 
