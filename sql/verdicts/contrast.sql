@@ -7,7 +7,13 @@
 -- value_a, value_b  the metric of A's adapter on A's pairs, and of B's adapter on B's pairs
 -- difference     value_a - value_b, in the metric's own unit
 -- difference_pp  the same in percentage points; empty for margin
-with held_out as (
+with pairs_of as materialized (  -- else DuckDB may join each margin to every user of its group before it looks at pairs
+    select split, user_group, pair_id
+    from prism.pairs
+    join splits.assignments using (user_id)
+),
+
+held_out as (
     select
         margins.study, margins.split, margins.user_group, margins.seed, counted.recipe, 'held_out' as readout,
         count(*) as pairs,
@@ -15,8 +21,7 @@ with held_out as (
         avg(margin) as margin
     from training.margins
     join verdicts.counted using (study, cohort, seed, fold, fingerprint)
-    join prism.pairs using (pair_id)
-    join splits.assignments using (split, user_id, user_group)
+    join pairs_of using (split, user_group, pair_id)
     group by all
 ),
 
