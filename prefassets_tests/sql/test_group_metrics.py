@@ -24,7 +24,9 @@ def logged(cohort, rows, seed=42, fold=0):
 
 
 # 100 steps, logged every 10: the tail is steps 90 and 100. Step 95 is stored but was not logged.
-LOG_A = logged("age.A", {10: (9, 0, 0.5), 20: (9, 0, 0.6), 90: (0.6, 1, 1.0), 95: (9, 9, 0), 100: (0.4, 2, 0.5)})
+LOG_A = logged(
+    "age.A", {10: (9, 0, 0.5), 20: (9, 0, 0.6), 80: (9, 9, 0), 90: (0.6, 1, 1.0), 95: (9, 9, 0), 100: (0.4, 2, 0.5)}
+)
 LOG_B = logged("age.B", {10: (9, 0, 0.5), 20: (9, 0, 0.0), 90: (0.5, 0, 0.5), 95: (9, 9, 1), 100: (0.7, 4, 0.5)})
 LOG_EVERYONE = logged("everyone", {10: (9, 0, 1.0), 90: (0.1, 0, 0.75), 100: (0.3, 1, 0.25)})
 

@@ -11,8 +11,7 @@ with seeds as (
         study, split, seed, readout, role, expected_sign, null_tolerance_pp,
         value_a as pref_acc_a,
         value_b as pref_acc_b,
-        difference_pp,
-        abs(round(difference_pp, 9)) as points  -- .55 - .50 is 5 points, not 5.000000000000004
+        round(difference_pp, 9) as difference_pp  -- .55 - .50 is 5 points, not 5.000000000000004
     from verdicts.contrast
     join studies.split using (study, split)
     where metric = 'pref_acc'
@@ -21,16 +20,16 @@ with seeds as (
 select
     study, split, seed, readout, pref_acc_a, pref_acc_b, difference_pp,
     case
-        when role in ('null control', 'placebo') and points > null_tolerance_pp then 'null control FAILED'
-        when points > 10 then 'LARGE'
-        when points > 5 then 'notable'
-        when points >= 3 then 'mild'
+        when role in ('null control', 'placebo') and abs(difference_pp) > null_tolerance_pp then 'null control FAILED'
+        when abs(difference_pp) > 10 then 'LARGE'
+        when abs(difference_pp) > 5 then 'notable'
+        when abs(difference_pp) >= 3 then 'mild'
     end as size_note,
     case
         when role = 'exploratory' then 'exploratory'
-        when role in ('null control', 'placebo') then if(points <= null_tolerance_pp, 'OK', 'UNEXPECTED')
+        when role in ('null control', 'placebo') then if(abs(difference_pp) <= null_tolerance_pp, 'OK', 'UNEXPECTED')
         when sign(difference_pp) <> expected_sign then 'MISMATCH'
-        when points < 2 then 'WEAK'
+        when abs(difference_pp) < 2 then 'WEAK'
         else 'MATCH'
     end as seed_label
 from seeds
