@@ -70,6 +70,9 @@ def test_all_thirty_four_published_verdicts_are_here():
         ("A < B", [0.0, 0.0], "MISMATCH"),
         ("A = B", [5.0, 5.0], "OK"),  # "within 5" includes 5
         ("A = B", [5.1, 5.0], "UNEXPECTED"),
+        ("A = B", [100 * (0.7 - 0.6), 100 * (0.575 - 0.6), 100 * (0.45 - 0.675)], "OK"),  # 10 - 2.5 - 22.5: exactly -5
+        ("A > B", [100 * (0.8 - 0.7), 100 * (0.6 - 0.65), 100 * (0.6 - 0.65)], "MISMATCH"),  # 10 - 5 - 5: exactly 0
+        ("A > B", [100 * (0.6 - 0.7), 100 * (0.65 - 0.6), 100 * (0.65 - 0.6)], "MISMATCH"),
     ],
 )
 def test_the_edges_of_the_rule(run_sql, expected, differences, rule):

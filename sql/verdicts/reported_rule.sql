@@ -10,9 +10,9 @@ with per_split as (
     select
         study, split, readout, role, expected, expected_sign, null_tolerance_pp, seeds_planned,
         count(*) as seeds_run,
-        avg(difference_pp) as mean_difference_pp,
+        round(avg(difference_pp), 9) as mean_difference_pp,  -- a mean of exactly -5 is not -5.000000000000001
         stddev_pop(difference_pp) as sd_difference_pp,
-        sign(avg(difference_pp)) as observed_sign,
+        sign(round(avg(difference_pp), 9)) as observed_sign,
         count(*) filter (where difference_pp > 0) as seeds_above,
         count(*) filter (where difference_pp < 0) as seeds_below,
         count(*) filter (where sign(difference_pp) = expected_sign) as seeds_agreeing
