@@ -55,6 +55,55 @@ class NoiseModel:
         return replace(self, user=user, pair=min(self.pair, 1 - user))
 
 
+def fit(scored_pairs: pl.DataFrame, seed_pp: float, training_pp: float) -> NoiseModel:
+    """The model whose adapters agree with themselves, between seeds and within users, as often as real ones do.
+
+    By moments: the share of pairs that two seeds' adapters both get right gives what pair and user explain together,
+    the share of two pairs of one user that both are right what the user explains (each the correlation of two normals
+    that both lie on one side of a threshold that often). Groups are fitted apart, so that a difference between them
+    does not pass for users being alike, and averaged by pairs.
+
+    Args:
+        scored_pairs: one row per held-out pair, group and split of own-group adapters: `split`, `user_group`,
+            `user_id`, `seeds` (adapters that scored it) and `correct` (how many got it right).
+        seed_pp, training_pp: standard deviations of one adapter's accuracy, points; `verdicts.estimate` has those of a
+            difference of two, which are sqrt(2) times as large.
+
+    Raises:
+        ValueError: no pair was scored by two seeds, or no user has two pairs.
+    """
+    share = pl.col("correct") / pl.col("seeds")
+    groups = (
+        scored_pairs.filter(pl.col("seeds") > 1)
+        .with_columns(share=share, both=share * (pl.col("correct") - 1) / (pl.col("seeds") - 1))
+        .group_by("split", "user_group", "user_id")
+        .agg(
+            pairs=pl.len().cast(pl.Int64),
+            right=pl.col("share").sum(),
+            both=pl.col("both").sum(),
+            two_pairs=pl.col("share").sum() ** 2 - (pl.col("share") ** 2).sum(),
+        )
+        .group_by("split", "user_group")
+        .agg(
+            pl.col("pairs", "right", "both", "two_pairs").sum(),
+            couples=(pl.col("pairs") * (pl.col("pairs") - 1)).sum(),
+        )
+        .filter((pl.col("couples") > 0) & (pl.col("right") > 0) & (pl.col("right") < pl.col("pairs")))
+    )
+    if groups.is_empty():
+        raise ValueError("no group has pairs that two seeds scored and a user with two pairs; one seed shows no spread")
+    weight = groups["pairs"].to_numpy()
+    fitted = []
+    for group in groups.iter_rows(named=True):
+        accuracy = group["right"] / group["pairs"]
+        user = _latent_correlation(accuracy, group["two_pairs"] / group["couples"])
+        fitted.append((accuracy, user, max(user, _latent_correlation(accuracy, group["both"] / group["pairs"]))))
+    accuracy, user, both = np.average(fitted, axis=0, weights=weight)
+    return NoiseModel(
+        accuracy=float(accuracy), user=float(user), pair=float(both - user), seed_pp=seed_pp, training_pp=training_pp
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Design:
     """How a split is measured: users' pairs of each group, seeds, and the folds held out (of `FOLDS` equal ones)."""

@@ -117,8 +117,8 @@ def _of_one_quantity(
     )
     spread = {split: _spread(part, training) for split, part in parts.items()}
     p = {
-        split: float(2 * t.sf(abs(one.estimate) / spread[split][0], spread[split][1])) if spread[split] else None
-        for split, (_, one) in measured.items()
+        split: None if found is None else float(2 * t.sf(abs(measured[split][1].estimate) / found[0], found[1]))
+        for split, found in spread.items()
     }
     adjusted = _adjusted(results, p)
 
