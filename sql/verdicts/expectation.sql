@@ -6,8 +6,8 @@
 -- w2_direction_p, ol_direction_p  user-clustered p of the predicted direction
 -- naive_evidence  what both tests together say if pairs were independent: supported (a test sees the expected direction,
 --                p below its threshold), contradicted (a test sees the opposite), mixed (one each), not supported (neither
---                sees a difference), not tested (no number). A null control is supported if neither sees a difference,
---                and contradicted otherwise. Empty where the study is exploratory
+--                sees a difference), not tested (no number). A null control is contradicted if a test sees a difference, and
+--                else not contradicted: that is no proof of equality. Empty where the study is exploratory
 -- clustered_evidence  the same with user-clustered errors, which is what counts
 with per_test as (
     select
@@ -45,7 +45,7 @@ select
     case
         when role = 'exploratory' then null
         when not tested then 'not tested'
-        when role = 'null control' then if(against_naive, 'contradicted', 'supported')
+        when role = 'null control' then if(against_naive, 'contradicted', 'not contradicted')
         when for_naive and against_naive then 'mixed'
         when for_naive then 'supported'
         when against_naive then 'contradicted'
@@ -54,7 +54,7 @@ select
     case
         when role = 'exploratory' then null
         when not tested then 'not tested'
-        when role = 'null control' then if(against_clustered, 'contradicted', 'supported')
+        when role = 'null control' then if(against_clustered, 'contradicted', 'not contradicted')
         when for_clustered and against_clustered then 'mixed'
         when for_clustered then 'supported'
         when against_clustered then 'contradicted'

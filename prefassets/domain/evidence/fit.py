@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 SEPARATED_LOG_ODDS = 20.0  # fitted log odds that span more than this, odds of 1 to 500 million, grow without end
-SINGULAR = 1e-10  # smallest eigenvalue of the columns' correlation matrix; below it two columns say the same
+SINGULAR = 1e-10  # eigenvalue of a correlation matrix, or ratio of variances, below which it counts as zero
 Z_95 = 1.959963984540054
 
 
@@ -63,6 +63,21 @@ class Fit:
     users: int
     log_likelihood: float
     iterations: int
+
+    def __post_init__(self) -> None:
+        """Refuse errors that are zero, which is what CR1 gives where users do not differ or one user is all there is.
+
+        Raises:
+            NotEstimable: a clustered variance, or that of a combination of coefficients, vanishes.
+        """
+        if not len(self.coefficients_k):
+            return
+        problem = "clustered errors vanish: the users do not differ from what the model expects of each"
+        if gone := np.nonzero(~(self.design_effect_k > SINGULAR))[0].tolist():
+            raise NotEstimable(problem, gone)
+        se_k = self.clustered_se_k
+        if np.linalg.eigvalsh(self.clustered_mm[: len(se_k), : len(se_k)] / np.outer(se_k, se_k))[0] < SINGULAR:
+            raise NotEstimable(problem)
 
     @property
     def naive_se_k(self) -> Array:

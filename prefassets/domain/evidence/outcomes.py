@@ -97,8 +97,9 @@ def _in_own_sd(gap: Outcome, pairs: pl.DataFrame, users: pl.DataFrame) -> Outcom
 
     def at_share_of(cut: float) -> float:
         """The value that as large a share of pairs is at or below as of gaps is at or below `cut`."""
-        share = (gap.values_n <= cut).mean()
-        return float(np.quantile(values_n, share, method="inverted_cdf")) if len(values_n) else cut
+        if not len(values_n):
+            return cut
+        return float(np.quantile(values_n, (gap.values_n <= cut).mean(), method="inverted_cdf"))
 
     return Outcome(
         "score_gap_in_sd",
