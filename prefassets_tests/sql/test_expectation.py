@@ -68,3 +68,11 @@ def test_a_split_without_evidence_is_not_tested(run_sql, expected):
         row = judged(run_sql, expected, *found)
         assert row["clustered_evidence"] == row["naive_evidence"] == "not tested"
         assert row["w2_predicts"] is None
+
+
+def test_a_covariate_that_passes_through_levels_that_do_not_set_a_apart_from_b_supports_nothing(run_sql):
+    passes = {"selected_naive": True, "selected_clustered": True}
+    found = [evidence(test, "A > B", UNCLEAR, UNCLEAR) | passes for test in ("W2", "OL")]
+    row = judged(run_sql, "A > B", *found)
+    assert row["ol_selected_clustered"]
+    assert row["clustered_evidence"] == row["naive_evidence"] == "not supported"

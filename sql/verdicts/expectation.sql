@@ -1,13 +1,14 @@
--- One row per (study, split): what the study expects, and what the evidence on score gaps says of it before any training.
--- w2_predicts, ol_predicts  the direction that the binary and the ordered logit predict, `A > B` or `A < B`; empty where
+-- One row per (study, split): what the study expects, and what the evidence on score gaps says of it, before training.
+-- w2_predicts, ol_predicts  direction that the binary and the ordered logit predict, `A > B` or `A < B`; empty where
 --                the split has no evidence
 -- w2_selected_naive, ol_selected_naive  whether the covariate behind the split passes the test with naive errors
 -- w2_selected_clustered, ol_selected_clustered  the same with user-clustered errors
 -- w2_direction_p, ol_direction_p  user-clustered p of the predicted direction
--- naive_evidence  what both tests together say if pairs were independent: supported (a test sees the expected direction,
---                p below its threshold), contradicted (a test sees the opposite), mixed (one each), not supported (neither
---                sees a difference), not tested (no number). A null control is contradicted if a test sees a difference, and
---                else not contradicted: that is no proof of equality. Empty where the study is exploratory
+-- naive_evidence  what both tests together say if pairs were independent: supported (a test sees the expected
+--                direction, p below its threshold), contradicted (a test sees the opposite), mixed (one each), not
+--                supported (none sees a difference), not tested (no number). A null control is contradicted if a test
+--                sees a difference, else not contradicted, which is no proof of equality. Empty where the study is
+--                exploratory
 -- clustered_evidence  the same with user-clustered errors, which is what counts
 with per_test as (
     select

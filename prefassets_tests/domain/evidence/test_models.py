@@ -10,7 +10,7 @@ from prefassets.domain.evidence.covariates import COVARIATES
 from prefassets.domain.evidence.models import OL, W2, coefficients, fitted, selection
 from prefassets.domain.evidence.outcomes import outcomes
 from prefassets.domain.prism.pairs import tied_pairs, within_model_pairs
-from prefassets.domain.prism.splits import assign
+from prefassets.domain.prism.splits import SPLITS, assign
 from prefassets.domain.prism.synthetic import synthetic_prism
 from prefassets.domain.prism.users import user_covariates
 from prefassets.resources.tables import TABLES
@@ -57,7 +57,7 @@ def test_planted_effects_lie_in_their_clustered_intervals_and_outside_the_naive_
         found = fitted(OL, made.outcomes["score_gap"], made.users, tuple(COVARIATES))
         for place, term in enumerate(found.columns.terms):
             name = str(term) if term.reference else term.covariate.removeprefix("stated_")
-            if name not in made.planted or term.covariate == "education":  # its reference has 19 users
+            if name not in made.planted or term.covariate == "education":  # its six terms lean on the same 19 users
                 continue
             tried += 1
             miss = abs(found.fit.coefficients_k[place] - made.planted[name])
@@ -116,7 +116,7 @@ def test_selection_says_who_passes_and_what_it_predicts(whole):
     rows = selection(whole.outcomes["score_gap"], whole.users, whole.groups)
     TABLES["evidence.selection"].conform(rows)
     of = {(row["test"], row["covariate"] or row["split"]): row for row in rows.to_dicts()}
-    assert len(of) == len(rows) == 2 * (13 + 1)
+    assert set(of) >= {(test, covariate) for test in ("W2", "OL") for covariate in COVARIATES}
     assert {row["threshold"] for row in of.values() if row["test"] == "W2"} == {0.10}
     assert {row["threshold"] for row in of.values() if row["test"] == "OL"} == {0.05}
     for test in ("W2", "OL"):
@@ -135,6 +135,12 @@ def test_behavioral_is_excluded_because_it_is_computed_from_the_outcome(whole):
     assert len(rows) == 2
     assert all(state.startswith("excluded, circular") for state in rows["state"])
     assert rows["selected_naive"].null_count() == rows["beta"].null_count() == 2
+
+
+def test_a_split_that_asks_about_no_covariate_has_a_row_that_says_so(whole, monkeypatch):
+    monkeypatch.setitem(SPLITS, "placebo", SPLITS["age"])
+    rows = selection(whole.outcomes["score_gap"], whole.users, whole.groups).filter(split="placebo")
+    assert rows["state"].to_list() == ["no covariate of the evidence models stands behind this split"] * 2
 
 
 def nothing_but_states(rows):
