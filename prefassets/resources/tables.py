@@ -262,7 +262,7 @@ TABLES: dict[str, Table] = {
                 "predicted": _optional(TEXT, "`A > B` or `A < B`: higher is who the covariate gives larger gaps"),
                 "pairs": _optional(INTEGER, "pairs in the model"),
                 "users": _optional(INTEGER, "their users: the clusters"),
-                "state": Column(TEXT, "`ok`, or why there are no numbers"),
+                "state": Column(TEXT, "`ok`, or what is missing and why"),
             },
         ),
         Table(

@@ -246,18 +246,18 @@ def _tested(
 def _prediction(
     found: Fitted, fit: Fit, positions: list[int], split: str, outcome: Outcome, assignments: pl.DataFrame
 ) -> dict[str, Any]:
-    """What the coefficients at `positions` say of A's pairs against B's; nothing if a group has no pair."""
+    """What the coefficients at `positions` say of A's pairs against B's, or a state that says why nothing."""
     groups = assignments.filter(pl.col("split") == split).select("user_id", "user_group")
     of_pair = outcome.user_id.alias("user_id").to_frame().join(groups, on="user_id", how="left", maintain_order="left")
     group_n = of_pair["user_group"].fill_null("neither").to_numpy()[found.columns.kept]
     in_a_n, in_b_n = group_n == "A", group_n == "B"
     if not in_a_n.any() or not in_b_n.any():
-        return {}
+        return {"state": f"{OK}, but group A or B has no pair: no prediction"}
     values_nk = found.columns.values_nk
     a_minus_b_1k = np.zeros((1, values_nk.shape[1]))
     a_minus_b_1k[0, positions] = (values_nk[in_a_n].mean(axis=0) - values_nk[in_b_n].mean(axis=0))[positions]
     if not a_minus_b_1k.any():
-        return {}
+        return {"state": f"{OK}, but A and B are alike in it: no prediction"}
     log_odds = float((a_minus_b_1k @ fit.coefficients_k).item())
     return {
         "log_odds_a_minus_b": log_odds,
