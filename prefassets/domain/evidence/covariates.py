@@ -18,8 +18,8 @@ from prefassets.domain.prism.released import PREFER_NOT
 from prefassets.domain.prism.users import STATED
 
 # A category of one user gets a clustered error of about zero (the user's scores add up to zero at the optimum), and one
-# of a few users an error that is too small. Education's reference has some 16 users at full size, and intervals hold what
-# they should (benchmarks.evidence); ten keeps smaller data usable.
+# of a few users an error that is too small. Education's reference has some 16 users at full size, and intervals hold
+# what they should (benchmarks.evidence); ten keeps smaller data usable.
 FEWEST_USERS = 10
 PER_POINT = "per point"
 
