@@ -2,17 +2,17 @@
 
 import dagster as dg
 
-from prefassets.assets import inference, model, prism, splits, studies, training, verdicts, warehouse
+from prefassets.assets import evidence, inference, model, prism, splits, studies, training, verdicts, warehouse
 from prefassets.resources.store import Store
 from prefassets.settings import settings
 
 ASSETS = [
-    *dg.load_assets_from_modules([prism, splits, studies, model, inference, warehouse]),
+    *dg.load_assets_from_modules([prism, evidence, splits, studies, model, inference, warehouse]),
     *training.STUDY_ASSETS,
     *training.COLLECTED_ASSETS,
     *verdicts.ASSETS,
 ]
-CHECKS = dg.load_asset_checks_from_modules([prism, splits, training, verdicts])
+CHECKS = dg.load_asset_checks_from_modules([prism, evidence, splits, training, verdicts])
 
 EXECUTORS = {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}
 
@@ -22,8 +22,8 @@ defs = dg.Definitions(
     jobs=[
         dg.define_asset_job(
             "data",
-            selection=dg.AssetSelection.groups("prism", "splits", "studies"),
-            description="Raw PRISM to pairs, covariates, folds and splits, and the study files as tables.",
+            selection=dg.AssetSelection.groups("prism", "splits", "evidence", "studies"),
+            description="Raw PRISM to pairs, covariates, folds, splits and evidence, and the study files as tables.",
         ),
         dg.define_asset_job(
             "verdicts",
@@ -34,7 +34,7 @@ defs = dg.Definitions(
     sensors=[
         dg.AutomationConditionSensorDefinition(
             "after_any_change",
-            target=dg.AssetSelection.groups("training", "verdicts", "warehouse"),
+            target=dg.AssetSelection.groups("evidence", "training", "verdicts", "warehouse"),
             default_status=dg.DefaultSensorStatus.RUNNING,
         )
     ],

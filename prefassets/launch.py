@@ -132,12 +132,15 @@ class Launcher:
 
     def prepare(self, study: Study) -> Iterator[str]:
         """Make what a study's cells need and this home lacks; yields a line of what is being made, before it is."""
-        made = all(self.store.parts(".".join(key.path)) for key in self._group("prism"))
-        if not made or self._failed_blocking_checks(self._group("prism")):
+        remade = not self._made("prism") or bool(self._failed_blocking_checks(self._group("prism")))
+        if remade:
             yield (what := "raw data, pairs, covariates, folds")
             self.run(what, self._group("prism"))
         yield (what := "splits and study files")  # every time: they follow the code, and take a second
         self.run(what, self._group("splits", "studies"))
+        if remade or not self._made("evidence"):
+            yield (what := "evidence on score gaps")
+            self.run(what, self._group("evidence"))
         if StudyData(self.store, study).base_revision is None:
             yield (what := f"base model {study.base_model}")
             self.run(what, [dg.AssetKey(["model", "base"])], study.base_model)
@@ -214,6 +217,9 @@ class Launcher:
         return ids
 
     # ----
+
+    def _made(self, group: str) -> bool:
+        return all(self.store.parts(".".join(key.path)) for key in self._group(group))
 
     def _group(self, *names: str) -> list[dg.AssetKey]:
         return sorted(dg.AssetSelection.groups(*names).resolve(self._graph))

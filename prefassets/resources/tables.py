@@ -102,6 +102,33 @@ def cell_artifact(study: str, cohort: str, seed: str, fold: str) -> str:
     return f"{study}/{cohort}/seed-{seed}" + (f".f{fold}" if fold != "0" else "")
 
 
+EVIDENCE_COLUMNS = {
+    "outcome": Column(
+        TEXT, "score_gap, score_gap_ties (ties are the lowest bin) or score_gap_in_sd (over the user's score SD)"
+    ),
+    "model": Column(TEXT, "`joint` (all covariates together) or `alone` (one at a time)"),
+    "covariate": Column(TEXT, "the user covariate, a column of prism.users"),
+    "term": Column(TEXT, "the category, or `per point` of stated importance (0-100)"),
+    "reference": _optional(TEXT, "the category that the term is read against"),
+    "coefficient": _optional(REAL, "log odds of a larger gap, per unit of the term"),
+    "odds_ratio": _optional(REAL, "exp(coefficient)"),
+    "naive_se": _optional(REAL, "standard error if pairs were independent"),
+    "naive_p": _optional(REAL, "two-sided p with naive_se"),
+    "clustered_se": _optional(REAL, "standard error clustered by user (CR1)"),
+    "clustered_p": _optional(REAL, "two-sided p with clustered_se"),
+    "clustered_low": _optional(REAL, "lower end of the 95 % interval with clustered_se"),
+    "clustered_high": _optional(REAL, "upper end of the 95 % interval with clustered_se"),
+    "design_effect": _optional(REAL, "clustered variance / naive variance"),
+    "marginal_effect_pp": _optional(
+        REAL, "average marginal effect per unit of the term on the probability of the highest bin, points"
+    ),
+    "marginal_effect_se_pp": _optional(REAL, "its user-clustered standard error (delta method), points"),
+    "pairs": Column(INTEGER, "pairs in the model"),
+    "users": Column(INTEGER, "their users: the clusters"),
+    "state": Column(TEXT, "`ok`, or why there are no numbers"),
+}
+
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -280,6 +307,42 @@ TABLES: dict[str, Table] = {
                 "df": _optional(INTEGER, "its degrees of freedom"),
                 "p": _optional(REAL, "its p; small: not dealt as meant"),
                 "reason": REASON,
+            },
+        ),
+        Table(
+            "evidence.w2_logit",
+            "One row per (outcome, model, covariate, term): binary logit of a score gap above the W2 cut (14 points).",
+            EVIDENCE_COLUMNS,
+        ),
+        Table(
+            "evidence.ordered_logit",
+            "One row per (outcome, model, covariate, term): ordered logit of the binned score gap (cuts 6, 14, 29).",
+            EVIDENCE_COLUMNS,
+        ),
+        Table(
+            "evidence.selection",
+            "One row per test and covariate, and per split that cannot be tested: does the covariate shift score gaps?",
+            {
+                "test": Column(
+                    TEXT, "`W2` (binary logit) or `OL` (ordered logit) of score_gap, all covariates jointly"
+                ),
+                "covariate": _optional(TEXT, "the covariate; empty for a split that is not tested"),
+                "split": _optional(TEXT, "the split that asks about it; empty if none does"),
+                "term": _optional(TEXT, "the category, or `per point`, that beta belongs to"),
+                "beta": _optional(REAL, "log odds of a larger gap; for a category, of the level furthest from 0"),
+                "degrees_of_freedom": _optional(INTEGER, "coefficients that the Wald test holds to be zero"),
+                "naive_p": _optional(REAL, "p of that test if pairs were independent"),
+                "clustered_p": _optional(REAL, "p of that test with user-clustered errors"),
+                "threshold": Column(REAL, "p below which the covariate is selected"),
+                "selected_naive": _optional(BOOLEAN, "naive_p below the threshold"),
+                "selected_clustered": _optional(BOOLEAN, "clustered_p below the threshold"),
+                "log_odds_a_minus_b": _optional(REAL, "the covariate's log odds for A's pairs minus B's, others fixed"),
+                "direction_naive_p": _optional(REAL, "naive p of log_odds_a_minus_b against 0"),
+                "direction_clustered_p": _optional(REAL, "user-clustered p of log_odds_a_minus_b against 0"),
+                "predicted": _optional(TEXT, "`A > B` or `A < B`: higher is who the covariate gives larger gaps"),
+                "pairs": _optional(INTEGER, "pairs in the model"),
+                "users": _optional(INTEGER, "their users: the clusters"),
+                "state": Column(TEXT, "`ok`, or what is missing and why"),
             },
         ),
         Table(

@@ -45,7 +45,7 @@ def test_imports_run_one_way():
 
 
 def test_importing_the_definitions_does_not_import_torch():
-    heavy = ("torch", "transformers", "trl", "peft", "sklearn")
+    heavy = ("torch", "transformers", "trl", "peft", "sklearn", "statsmodels")
     code = f"import sys, prefassets.definitions; print([name for name in {heavy} if name in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

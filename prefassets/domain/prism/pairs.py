@@ -45,6 +45,32 @@ def within_model_pairs(utterances: pl.DataFrame) -> WithinModelPairs:
         ValueError: a model answered one prompt more than twice, so "the other answer" has no meaning; or two models
             answered one later prompt twice each, so that `<conversation_id>.<turn>` names two pairs.
     """
+    answered = _answered(utterances)
+    twice = answered.filter(pl.col("answers") == 2)
+    pairs = twice.filter(pl.col("score_gap") > 0)
+    return WithinModelPairs(
+        pairs.join(_conversation_so_far(pairs, utterances), on="pair_id", maintain_order="left").select(PAIR_COLUMNS),
+        {"ties": len(twice) - len(pairs), "lone answers": int((answered["answers"] == 1).sum())},
+    )
+
+
+def tied_pairs(utterances: pl.DataFrame) -> pl.DataFrame:
+    """The pairs that `within_model_pairs` drops as ties: two answers by one model to one prompt with equal scores.
+
+    A tie does not say which answer the user preferred, so nothing can be learned from it; it does say that the gap is
+    0, which evidence on the size of gaps may use.
+
+    Args, Raises: as of `within_model_pairs`.
+
+    Returns:
+        `pair_id`, `SAME_QUESTION` and `score_gap` (0), sorted as pairs are.
+    """
+    ties = _answered(utterances).filter(pl.col("answers") == 2, pl.col("score_gap") == 0)
+    return ties.select("pair_id", *SAME_QUESTION, "score_gap")
+
+
+def _answered(utterances: pl.DataFrame) -> pl.DataFrame:
+    """One row per question that a model answered after the opening turn, once or twice; the better answer is first."""
     later_turns = utterances.filter(pl.col("turn") >= 1)
     answered = (
         later_turns.sort("score", descending=True, maintain_order=True)
@@ -63,16 +89,11 @@ def within_model_pairs(utterances: pl.DataFrame) -> WithinModelPairs:
         .sort(SAME_QUESTION)
     )
     _refuse(answered.filter(pl.col("answers") > 2), "has more than two answers by one model; a pair has two")
-    twice = answered.filter(pl.col("answers") == 2)
     _refuse(
-        twice.filter(pl.col("pair_id").is_duplicated()),
+        answered.filter(pl.col("answers") == 2).filter(pl.col("pair_id").is_duplicated()),
         "has pairs of two models; after the opening turn PRISM goes on with one model",
     )
-    pairs = twice.filter(pl.col("score_gap") > 0)
-    return WithinModelPairs(
-        pairs.join(_conversation_so_far(pairs, utterances), on="pair_id", maintain_order="left").select(PAIR_COLUMNS),
-        {"ties": len(twice) - len(pairs), "lone answers": int((answered["answers"] == 1).sum())},
-    )
+    return answered
 
 
 def _refuse(senseless: pl.DataFrame, problem: str) -> None:

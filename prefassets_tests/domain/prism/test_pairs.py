@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from prefassets.domain.prism.pairs import within_model_pairs
+from prefassets.domain.prism.pairs import tied_pairs, within_model_pairs
 from prefassets_tests.domain.prism.small_prism import CLAUDE, GPT, UTTERANCES, utterance, utterance_frame
 
 
@@ -85,3 +85,8 @@ def test_no_utterances_make_no_pairs(utterances):
     nothing = within_model_pairs(utterances.clear())
     assert nothing.pairs.is_empty()
     assert nothing.pairs.schema["prompt"] == pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+
+
+def test_ties_can_be_had_apart(utterances):
+    assert tied_pairs(utterances).rows() == [("c0.2", "user0", "c0", 2, CLAUDE, 0)]
+    assert tied_pairs(utterances.clear()).is_empty()
