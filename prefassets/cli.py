@@ -94,9 +94,7 @@ def show(rows: pl.DataFrame, form: str, title: str = "") -> None:
             table.add_column(name.replace("_", " "), justify="right" if dtype.is_numeric() else "left")
         for row in rows.iter_rows():
             table.add_row(*(_cell_text(value) for value in row))
-        width = None if sys.stdout.isatty() else 10_000
-        console = Console(width=width, soft_wrap=width is not None)
-        console.print(table)
+        _print(table)
 
 
 def _nested_text(value: Any) -> str:
@@ -266,30 +264,77 @@ def plan(study: Study, form: str) -> None:
 
 VERDICTS = """
     select
-        split, expected, seeds_run || ' of ' || seeds_planned as seeds,
-        estimate_pp, lower_pp, upper_pp, p_adjusted,
-        interaction_pp, interaction_lower_pp, interaction_upper_pp,
-        minimum_detectable_pp as detectable_pp, exposure_ratio,
-        state, finding, reported_rule, reported_rule_tail, sentence, cautions
+        split, expected, seeds_run, seeds_planned, state, finding, sentence, cautions,
+        estimate_pp, lower_pp, upper_pp, p, p_adjusted, adjustment, p_equivalence, minimum_detectable_pp,
+        interaction_pp, interaction_lower_pp, interaction_upper_pp, interaction_p, exposure_ratio,
+        reported_rule, reported_rule_tail
     from verdicts.verdict
     where study = $study
     order by list_position($splits, split)
 """
+GATES = "select gate, state, withholds, explanation from verdicts.gate where study = $study order by gate"
 
 
 def print_verdicts(store: "Store", study: Study, form: str) -> None:
-    """Print the verdict table of a study, as its cells stand now."""
+    """Print the verdicts of a study, as its cells stand now."""
     from prefassets.resources.cells import cell_states
+    from prefassets.resources.estimates import connect_current
 
-    with store.connect(["verdicts.reported_rule", "verdicts.transfer"], current=True) as connection:
+    with connect_current(store, ["verdicts.verdict", "verdicts.gate"]) as connection:
         rows = connection.sql(VERDICTS, params={"study": study.name, "splits": list(study.expected)}).pl()
+        gates = connection.sql(GATES, params={"study": study.name}).pl()
+    if form == "table":
+        _show_verdicts(rows, f"{study.name}: A - B on unseen users' pairs, percentage points; {store.pinned()}")
+        for gate, state, withholds, explanation in gates.iter_rows():
+            kind = "withheld by gate" if withholds else "gate"
+            click.echo(f"{kind} {gate}: {state}; {explanation}", err=True)
+    else:
+        show(rows, form)
     states = [state.state for state in cell_states(store, study)]
-    title = f"{study.name}: A - B in percentage points, {store.pinned()}"
-    show(rows, form, title)
     if lacking := states.count("missing") + states.count("unscored"):
         click.echo(f"{lacking} of {len(states)} cells are missing: prefassets missing {study.name}", err=True)
     if stale := states.count("stale"):
         click.echo(f"{stale} of {len(states)} cells are stale: prefassets missing {study.name} --stale", err=True)
+
+
+def _show_verdicts(rows: pl.DataFrame, title: str) -> None:
+    """The verdicts as a table for people, then each in a sentence."""
+
+    def interval(name: str, lower: str, upper: str) -> pl.Series:
+        return pl.Series(
+            f"{name}",
+            [
+                "" if value is None else f"{value:+.1f}" if low is None else f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+                for value, low, high in rows.select(f"{name}_pp", lower, upper).iter_rows()
+            ],
+        )
+
+    show(
+        rows.select(
+            "split",
+            "expected",
+            pl.format("{} of {}", "seeds_run", "seeds_planned").alias("seeds"),
+            interval("estimate", "lower_pp", "upper_pp").alias("A - B [95 % interval]"),
+            pl.col("p_adjusted").alias("adjusted p"),
+            interval("interaction", "interaction_lower_pp", "interaction_upper_pp"),
+            pl.col("minimum_detectable_pp").round(1).alias("detectable"),
+            "state",
+            "finding",
+            "reported_rule",
+            pl.col("reported_rule_tail").alias("on the tail"),
+        ),
+        "table",
+        title,
+    )
+    told = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for split, sentence, cautions in rows.select("split", "sentence", "cautions").iter_rows():
+        told.add_row(split, f"{sentence} ({cautions})" if cautions else sentence)
+    _print(told)
+
+
+def _print(table: Table) -> None:
+    width = None if sys.stdout.isatty() else 10_000
+    Console(width=width, soft_wrap=width is not None).print(table)
 
 
 def print_planted(store: "Store", study: Study) -> None:
@@ -333,13 +378,44 @@ def verdicts(study: Study | None, contrasts: Path | None, form: str) -> None:
 
 
 @cli.command()
+@click.argument("study", type=StudyName())
+@click.option(
+    "--effect", type=click.FloatRange(0.1, 50), default=5.0, show_default=True, help="Difference to be found, points."
+)
+@click.option(
+    "--repetitions", type=click.IntRange(10), default=50, show_default=True, help="Simulated studies per design."
+)
+@click.option(
+    "--design-effect",
+    type=click.FloatRange(1, 20),
+    default=None,
+    help="Variance of a group's mean over that of independent pairs [default: as the study's own users are alike]",
+)
+@format_option
+def power(study: Study, effect: float, repetitions: int, design_effect: float | None, form: str) -> None:
+    """Print what STUDY can find as planned, and what more seeds or folds would, by simulation.
+
+    Users' pairs are those of this home; how users, seeds and training samples spread is taken from the study's own
+    scored cells, or where it has none yet from those of the study in this home that has most.
+    """
+    from prefassets.resources.power import power_table
+
+    assumed, rows = power_table(_home_in_use(), study, effect, repetitions, design_effect)
+    for line in assumed:
+        click.echo(line, err=True)
+    show(rows, form, f"{study.name}: finding {effect:g} points at 5 % over its directional splits (Holm)")
+
+
+@cli.command()
 @click.argument("query")
 @format_option
 def sql(query: str, form: str) -> None:
     """Run one read-only QUERY over every table, always current: `prefassets sql "from verdicts.contrast"`."""
     import duckdb
 
-    with _home_in_use().connect(current=True) as connection:
+    from prefassets.resources.estimates import connect_current
+
+    with connect_current(_home_in_use()) as connection:
         try:
             statements = connection.extract_statements(query)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:

@@ -37,7 +37,8 @@ class Detectable:
     method finds at least; `found_lower` and `found_upper` its 95 % interval (Wilson) over `repetitions` studies, whose
     splits are counted as one each. `wrong_side` is the share found with the wrong sign, `covered` the share of 95 %
     intervals that hold the true effect. Standard errors, minimum detectable effect and sizes are medians over splits;
-    `user_share` is how much of an estimate's variance more held-out users would shrink.
+    `times_the_users` is how many times as many held-out users (with as many pairs each) would bring the minimum
+    detectable effect down to `effect_pp`; None if no number would, because seeds or training samples spread too far.
     """
 
     seeds: int
@@ -54,7 +55,7 @@ class Detectable:
     found_upper: float
     wrong_side: float
     covered: float
-    user_share: float
+    times_the_users: float | None
     repetitions: int
 
 
@@ -151,6 +152,14 @@ def detectable(
         found_upper=float(upper),
         wrong_side=counted["wrong"] / len(judged),
         covered=counted["covered"],
-        user_share=counted["user_share"],
+        times_the_users=_times_the_users(
+            counted["error"] ** 2, counted["user_share"], effect_pp / counted["detectable"]
+        ),
         repetitions=repetitions,
     )
+
+
+def _times_the_users(variance: float, user_share: float, wanted_shrinkage: float) -> float | None:
+    """By how much users must grow for the standard error to shrink to `wanted_shrinkage` of itself."""
+    allowed = variance * wanted_shrinkage**2 - variance * (1 - user_share)
+    return variance * user_share / allowed if allowed > 0 else None
