@@ -46,13 +46,13 @@ def noise_of(store: Store, study: Study) -> tuple[str, NoiseModel]:
     """
     tables = ["verdicts.estimate", "training.margins", "verdicts.counted", "prism.pairs", "splits.assignments"]
     with connect_current(store, tables) as connection:
-        spreads = connection.execute(_SPREADS, {"study": study.name}).fetchone()
-        if spreads is None:
+        spreads = connection.sql(_SPREADS, params={"study": study.name}).pl()
+        if spreads.is_empty():
             raise NothingMeasured(
                 "no study of this home has two scored seeds, so how users and seeds spread is unknown; run a small one "
                 "first (two seeds of one split are enough), or ask with the demo's home"
             )
-        of, seed_sd, training_sd = spreads
+        of, seed_sd, training_sd = spreads.row(0)
         pairs = connection.sql(_SCORED_PAIRS, params={"study": of}).pl()
     # A contrast is a difference of two adapters, each with its own.
     return of, fit(pairs, seed_pp=seed_sd / np.sqrt(2), training_pp=(training_sd or 0.0) / np.sqrt(2))
