@@ -4,21 +4,20 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 import dagster as dg
-import polars as pl
 
 from prefassets.assets.declared import declared
 from prefassets.domain.prism.balance import (
     EXPOSURE_RATIO,
+    balance,
     covariate_balance,
     exposure,
-    group_sizes,
     sample_ratio,
     source_mix,
     source_models,
 )
 from prefassets.domain.prism.splits import assign
 from prefassets.domain.training.recipe import digest
-from prefassets.resources.cells import StudyData
+from prefassets.resources.cells import group_sizes
 from prefassets.resources.store import Store
 from prefassets.studies import all_studies
 
@@ -41,7 +40,7 @@ def assignments(store: Store) -> dg.MaterializeResult:
 )
 def group_balance(store: Store) -> dg.MaterializeResult:
     """Users and pairs of each group."""
-    return store.replace("splits.balance", group_sizes(store.read("splits.assignments"), store.read("prism.pairs")))
+    return store.replace("splits.balance", balance(store.read("splits.assignments"), store.read("prism.pairs")))
 
 
 @dg.asset(
@@ -93,8 +92,7 @@ def models_of_groups(store: Store) -> Iterator[dg.MaterializeResult]:
 )
 def group_exposure(store: Store) -> dg.MaterializeResult:
     """How often each study's adapters of A and of B see each of their pairs."""
-    training = pl.concat(StudyData(store, study).group_sizes() for study in all_studies().values())
-    return store.replace("splits.exposure", exposure(training))
+    return store.replace("splits.exposure", exposure(group_sizes(store, all_studies().values())))
 
 
 @dg.asset(

@@ -1,6 +1,7 @@
 """The cells of a study against the store: which are finished, and what is wrong with the others."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -31,11 +32,16 @@ class CellState:
 
 
 class StudyData:
-    """What the cells of one study share: pairs, folds, groups and the base model's revision, each read once."""
+    """What the cells of one study share: pairs, folds, groups and the base model's revision, each read once.
 
-    def __init__(self, store: Store, study: Study) -> None:
+    With `like`, the data of another study of the same home, folds and groups are taken from there.
+    """
+
+    def __init__(self, store: Store, study: Study, like: "StudyData | None" = None) -> None:
         self.store = store
         self.study = study
+        if like is not None:
+            self._whose, self.folds, self.groups = like._whose, like.folds, like.groups
 
     @cached_property
     def pairs(self) -> pl.DataFrame:
@@ -96,21 +102,24 @@ class StudyData:
         groups = self.groups, cell.split, cell.user_group
         return training_pairs(self._whose, self.folds, *groups, fold, cap, self.study.match_groups)
 
-    def group_sizes(self) -> pl.DataFrame:
-        """Per split, fold and group of the study: the users and pairs that its adapters learn from, and in how many
-        `steps` of which `batch_size`. See `domain.prism.balance.exposure`."""
+    def group_sizes(self) -> list[dict[str, Any]]:
+        """Per split, fold and group of the study: the users and pairs that its adapters learn from, and how."""
         trained = self.study.hyperparameters
-        rows = [
-            (self.study.name, split, fold, group, found["user_id"].n_unique(), len(found))
+        how = {"study": self.study.name, "steps": trained.steps, "batch_size": trained.batch_size}
+        return [
+            {
+                **how,
+                "split": split,
+                "fold": fold,
+                "user_group": group,
+                "users": rows["user_id"].n_unique(),
+                "pairs": len(rows),
+            }
             for split in self.study.expected
             for fold in self.study.folds
             for group in "AB"
-            for found in (self._training_rows(f"{split}.{group}", fold),)
+            for rows in [self._training_rows(f"{split}.{group}", fold)]
         ]
-        columns = ["study", "split", "fold", "user_group", "users", "pairs"]
-        return pl.DataFrame(rows, columns, orient="row").with_columns(
-            steps=trained.steps, batch_size=trained.batch_size
-        )
 
     @cached_property
     def _ids_of_cohort(self) -> dict[tuple[str, int], pl.Series]:
@@ -154,6 +163,16 @@ class StudyData:
             ids = self._training_ids(cell)
             self._cohort_digests[key] = digest([[pair_id, self._pair_digests[pair_id]] for pair_id in ids])
         return self.study.recipe(cell, self.base_revision, self._cohort_digests[key])
+
+
+def group_sizes(store: Store, studies: Iterable[Study]) -> pl.DataFrame:
+    """What `domain.prism.balance.exposure` asks of every study, from today's data."""
+    rows: list[dict[str, Any]] = []
+    data = None
+    for study in studies:
+        data = StudyData(store, study, like=data)
+        rows += data.group_sizes()
+    return pl.DataFrame(rows)
 
 
 def cell_states(store: Store, study: Study) -> list[CellState]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from prefassets.resources.cells import StudyData, shared_cells
+from prefassets.resources.cells import StudyData, group_sizes, shared_cells
 from prefassets.resources.tables import TABLES
 from prefassets.studies import all_studies
 from prefassets.studies.study import Cell, Expected
@@ -53,6 +53,16 @@ def test_matching_gives_both_groups_the_smaller_number_of_pairs(home):
         "age.A": 12,
         "age.B": 12,
     }
+
+
+def test_group_sizes_are_those_of_the_pairs_that_the_adapters_learn_from(home):
+    found = group_sizes(home, [STUDY, MATCHED]).select("study", "split", "fold", "user_group", "users", "pairs")
+    assert found.rows() == [
+        ("demo", "age", 0, "A", 1, 20),
+        ("demo", "age", 0, "B", 1, 12),
+        ("matched", "age", 0, "A", 1, 12),
+        ("matched", "age", 0, "B", 1, 12),
+    ]
 
 
 def test_a_cell_that_matching_leaves_alone_has_the_same_recipe_and_is_adopted(home):

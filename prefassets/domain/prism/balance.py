@@ -23,7 +23,7 @@ FEWEST_EXPECTED = 5  # users that a chi-square test wants in every cell (Cochran
 GROUPS = ("A", "B", "neither")
 
 
-def group_sizes(assignments: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+def balance(assignments: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     """How large each group is.
 
     Args:

@@ -28,11 +28,16 @@ def training_pairs(
         match_groups: at most as many as the smaller group of the split has, so that A and B learn from equally many
             pairs. Everyone is not matched: there is no other group.
     """
-    seen = pairs.join(folds.filter(pl.col("fold") != held_out_fold), on="user_id", how="semi")
-    kept = _of_cohort(seen, groups, split, user_group)
-    if match_groups and split is not None:
-        smaller = min(len(_of_cohort(seen, groups, split, group)) for group in "AB")
-        max_pairs = smaller if max_pairs is None else min(smaller, max_pairs)
+    seen = pairs.lazy().join(folds.lazy().filter(pl.col("fold") != held_out_fold), on="user_id", how="semi")
+    if split is None:
+        kept = seen.collect()
+    else:
+        members = groups.lazy().filter(pl.col("split") == split).select("user_id", "user_group")
+        of_split = seen.join(members, on="user_id").collect()
+        kept = of_split.filter(pl.col("user_group") == user_group).select(pairs.columns)
+        if match_groups:
+            smaller = min(int((of_split["user_group"] == group).sum()) for group in "AB")
+            max_pairs = smaller if max_pairs is None else min(smaller, max_pairs)
     if max_pairs is not None and len(kept) > max_pairs:
         by_hash = sorted(kept["pair_id"], key=_hash)
         kept = kept.filter(pl.col("pair_id").is_in(by_hash[:max_pairs]))
@@ -49,16 +54,10 @@ def held_out_pairs(
 ) -> pl.DataFrame:
     """The pairs that a cohort's adapter is scored on, ordered by pair_id: of both groups of its split."""
     unseen = pairs.join(folds.filter(pl.col("fold") == held_out_fold), on="user_id", how="semi")
-    return _of_cohort(unseen, groups, split, None).sort("pair_id")
-
-
-def _of_cohort(pairs: pl.DataFrame, groups: pl.DataFrame, split: str | None, user_group: str | None) -> pl.DataFrame:
-    if split is None:
-        return pairs
-    members = groups.filter(pl.col("split") == split, pl.col("user_group").is_not_null())
-    if user_group is not None:
-        members = members.filter(pl.col("user_group") == user_group)
-    return pairs.join(members, on="user_id", how="semi")
+    if split is not None:
+        members = groups.filter(pl.col("split") == split, pl.col("user_group").is_not_null())
+        unseen = unseen.join(members, on="user_id", how="semi")
+    return unseen.sort("pair_id")
 
 
 def pair_digests(pairs: pl.DataFrame) -> dict[str, str]:

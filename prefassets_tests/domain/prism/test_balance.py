@@ -7,9 +7,9 @@ import scipy.stats
 from statsmodels.stats.meta_analysis import effectsize_smd
 
 from prefassets.domain.prism.balance import (
+    balance,
     covariate_balance,
     exposure,
-    group_sizes,
     sample_ratio,
     source_mix,
     source_models,
@@ -39,10 +39,10 @@ def only(rows, **what):
 # ---- sizes
 
 
-def test_group_sizes_count_users_and_pairs_of_each_group():
+def test_balance_counts_users_and_pairs_of_each_group():
     users = [user("u0", region="Europe"), user("u1", region="Americas"), user("u2", region="Americas")]
     pairs = pl.DataFrame({"user_id": ["u0", "u0", "u1", "u2"], "score_gap": [1, 4, 10, 30]})
-    found = group_sizes(assign(users_frame(*users)), pairs)
+    found = balance(assign(users_frame(*users)), pairs)
     assert found.schema == TABLES["splits.balance"].schema
     assert found.filter(pl.col("split") == "region").rows() == [
         ("region", "A", "lives in Europe", 1, 2, 2.0, 2.5),
