@@ -12,6 +12,7 @@ from prefassets.domain.inference.study import Estimate, SplitResult, study_estim
 from prefassets.domain.inference.two_way import Measured, measure
 
 SIMULATED_DRAWS = 400  # of a simulated split's users: its standard error to 3.5 %, which averages out over repetitions
+TOLERANCE_PP = 5.0  # of equivalence, which power does not look at
 PairsPerUser = NDArray[np.int64]
 
 
@@ -61,18 +62,18 @@ class Detectable:
 
 def simulated_study(
     model: NoiseModel, design: StudyDesign, effect_pp: float, generator: np.random.Generator
-) -> list[Estimate]:
+) -> list[SplitResult]:
     """The contrasts in pref_acc of one simulated study whose directional splits truly differ by `effect_pp` points."""
     results = [
         SplitResult(split, "directional", _measured(model, design, groups, effect_pp, generator))
         for split, groups in design.directional.items()
     ]
     everyone = np.concatenate(next(iter(design.directional.values())))
-    for number in range(design.placebos):
+    for number in range(1, design.placebos + 1):
         halves = np.array_split(generator.permutation(everyone), 2)
         placebo = _measured(model, design, (halves[0], halves[1]), 0.0, generator)
-        results.append(SplitResult(f"placebo {number}", "placebo", placebo))
-    return study_estimates(results, equivalence_margin_pp=5.0)
+        results.append(SplitResult(f"placebo_{number}", "placebo", placebo))
+    return results
 
 
 def _measured(
@@ -108,7 +109,7 @@ def detectable(
     level = 0.05 / len(design.directional)
     judged: list[Estimate] = []
     for repetition in range(1, repetitions + 1):
-        study = simulated_study(model, design, effect_pp, generator)
+        study = study_estimates(simulated_study(model, design, effect_pp, generator), TOLERANCE_PP)
         judged += [estimate for estimate in study if estimate.role == "directional"]
         if on_repetition:
             on_repetition(repetition)

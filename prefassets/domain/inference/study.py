@@ -179,8 +179,8 @@ def _of_one_quantity(
 
 @dataclass(frozen=True)
 class _Pooled:
-    """A variance that the splits of a study share. `uncertainty` is the variance of its estimate, halved: what its
-    squared size over its degrees of freedom would be, also where the estimate was cut at zero."""
+    """A variance that the splits of a study share. `uncertainty` is the variance of its estimate, halved: its squared
+    size over its degrees of freedom, or what that would be had the estimate not been cut at zero."""
 
     variance: float
     uncertainty: float
@@ -234,7 +234,10 @@ def _training_samples(placebos: Sequence[tuple[float, _Parts | None]]) -> _Poole
     estimates, expected = np.array(known).T
     square = float((estimates**2).mean())
     variance = max(0.0, square - float(expected.mean()))
-    return _Pooled(variance, square**2 / len(known) if variance else 0.0, estimates)
+    # Where the placebos spread no wider than users and seeds explain, the variance is theirs and as well known; where
+    # placebos alone decide, it has as many degrees of freedom as there are placebos. In between, in proportion: the
+    # coverage of the interval was counted over this rule (benchmarks/calibration.py).
+    return _Pooled(variance, square * variance / len(known), estimates)
 
 
 def _spread(part: _Parts | None, training: _Pooled | None) -> tuple[float, float] | None:
