@@ -56,6 +56,8 @@ DESIGNS = (
     Design("3 seeds, 5 folds", 3, 5, 0),
     Design("3 seeds, 5 folds, 8 placebos", 3, 5, 8),
 )
+MORE_DESIGNS = (Design("2 seeds, 5 folds", 2, 5, 0), Design("10 seeds, 1 fold", 10, 1, 0))
+EFFECTS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 OURS = ("CONFIRMED", "CONTRADICTED", "EQUIVALENT", "INCONCLUSIVE")
 
 
@@ -204,13 +206,19 @@ def _one_power(arguments: tuple) -> dict:
     label, model, design, groups, effect_pp, studies, seed = arguments
     shape = StudyDesign(directional=groups, seeds=design.seeds, folds=design.folds, placebos=design.placebos)
     found = detectable(model, shape, effect_pp, studies, np.random.default_rng(seed))
-    return {"noise": label, "design": design.name, **asdict(found)}
+    return {"noise": label, "design": design.name, "placebos": design.placebos, **asdict(found)}
 
 
-def jobs(models: dict[str, NoiseModel], groups: dict, effects: tuple[float, ...], studies: int) -> Iterator[tuple]:
+def jobs(
+    models: dict[str, NoiseModel],
+    designs: tuple[Design, ...],
+    effects: tuple[float, ...],
+    groups: dict,
+    studies: int,
+) -> Iterator[tuple]:
     seed = 0
     for label, model in models.items():
-        for design in DESIGNS:
+        for design in designs:
             for effect_pp in effects:
                 seed += 1
                 yield label, model, design, groups, effect_pp, studies, seed
@@ -235,11 +243,11 @@ def main(runs: int, scale: float, studies: int, home: Path | None) -> None:
     models = {f"design effect {size}": noise.with_design_effect(size, some) for size in (2, 3)}
     models["design effect 2, training samples 1 point"] = replace(models["design effect 2"], training_pp=1.0)
     with ProcessPoolExecutor() as pool:
-        rows = pl.DataFrame(list(pool.map(_one_row, jobs(models, groups, (0.0, 5.0), studies))))
-        curves = pl.DataFrame(
-            list(pool.map(_one_power, jobs(models, groups, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0), max(10, studies // 5))))
-        )
-    show_simulated(rows)
+        rows = list(pool.map(_one_row, jobs(models, DESIGNS, (0.0, 5.0), groups, studies)))
+        fewer = max(10, studies // 5)
+        curves = pl.DataFrame(list(pool.map(_one_power, jobs(models, DESIGNS + MORE_DESIGNS, EFFECTS, groups, fewer))))
+    show_power(curves, fewer)
+    show_simulated(pl.DataFrame(rows))
     RESULTS.mkdir(exist_ok=True)
     curves.write_csv(RESULTS / "power.csv")
     draw_power(curves, RESULTS / "power.png")
@@ -260,6 +268,23 @@ def show_simulated(rows: pl.DataFrame) -> None:
                 ("95 % interval holds the truth", row["covered"]),
             ):
                 print(f"    {label:34}{share(count, row['splits'])}")
+
+
+def show_power(curves: pl.DataFrame, studies: int) -> None:
+    """The designs at +5 points, cheapest first, and which of them is the first to find four of five."""
+    print(
+        f"power at +5 points, {studies} studies of {len(DIRECTIONAL)} splits each, adapters per cohort = seeds x folds:"
+    )
+    of_five = curves.filter(pl.col("effect_pp") == 5).with_columns(adapters=pl.col("seeds") * pl.col("folds"))
+    for noise, rows in of_five.sort("adapters", "placebos").group_by("noise", maintain_order=True):
+        enough = rows.filter(pl.col("found") >= 0.8)
+        print(f"  {noise[0]}: 80 % reached by {enough['design'][0] if len(enough) else 'none of these'}")
+        for row in rows.iter_rows(named=True):
+            print(
+                f"    {row['design']:30}{100 * row['found']:4.0f} % [{100 * row['found_lower']:.0f}, "
+                f"{100 * row['found_upper']:.0f}], minimum detectable {row['minimum_detectable_pp']:.1f} points, "
+                f"{row['pairs_a']:,} and {row['pairs_b']:,} held-out pairs"
+            )
 
 
 def draw_power(curves: pl.DataFrame, file: Path) -> None:

@@ -81,9 +81,10 @@ def test_a_deleted_cell_is_missing_hides_nowhere_and_launch_restores_exactly_it(
 def test_verdicts_stand_on_the_seeds_that_exist_and_say_so(copied_home):
     (copied_home.folder / CELL / "record.json").unlink()
     copied_home.ok("missing", "demo", "--format", "csv")
-    held_out = {row["split"]: row for row in rows(copied_home, "verdicts", "demo") if row["readout"] == "held_out"}
-    assert held_out["age"]["seeds"] == "2 of 3"
-    assert held_out["region"]["seeds"] == "3 of 3"
+    verdicts = {row["split"]: row for row in rows(copied_home, "verdicts", "demo")}
+    assert (verdicts["age"]["seeds_run"], verdicts["region"]["seeds_run"]) == (2, 3)
+    assert "2 of 3 planned seeds" in verdicts["age"]["cautions"]
+    assert verdicts["age"]["estimate_pp"] is not None, "estimated anew from the seeds that are left, before any run"
     assert "1 of 27 cells are missing" in copied_home.run("verdicts", "demo").stderr
 
 
@@ -158,7 +159,14 @@ def test_sql_is_read_only_and_always_current(copied_home):
 
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
 @pytest.mark.parametrize(
-    "question", [("plan", "demo"), ("verdicts", "demo"), ("doctor",), ("sql", "from studies.study")]
+    "question",
+    [
+        ("plan", "demo"),
+        ("verdicts", "demo"),
+        ("power", "demo", "--repetitions", "10"),
+        ("doctor",),
+        ("sql", "from studies.study"),
+    ],
 )
 def test_every_table_prints_in_every_format(demo_home, question, form):
     printed = demo_home.ok(*question, "--format", form)

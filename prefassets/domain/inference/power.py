@@ -37,7 +37,8 @@ class Detectable:
     `found` is the share of splits with p below .05 / number of directional splits and the right sign, which Holm's
     method finds at least; `found_lower` and `found_upper` its 95 % interval (Wilson) over `repetitions` studies, whose
     splits are counted as one each. `wrong_side` is the share found with the wrong sign, `covered` the share of 95 %
-    intervals that hold the true effect. Standard errors, minimum detectable effect and sizes are medians over splits;
+    intervals that hold the true effect. The standard error is the root mean square over splits, the minimum detectable
+    effect and sizes are medians.
     `times_the_users` is how many times as many held-out users (with as many pairs each) would bring the minimum
     detectable effect down to `effect_pp`; None if no number would, because seeds or training samples spread too far.
     """
@@ -129,9 +130,9 @@ def detectable(
         found=(called & right_side).sum(),
         wrong=(called & ~right_side).sum(),
         covered=((pl.col("lower") <= effect_pp) & (effect_pp <= pl.col("upper"))).mean(),
-        error=pl.col("error").median(),
+        error=(pl.col("error") ** 2).mean().sqrt(),
         detectable=pl.col("detectable").median(),
-        user_share=(pl.col("user_sd") ** 2 / pl.col("error") ** 2).median(),
+        user_share=(pl.col("user_sd") ** 2).mean() / (pl.col("error") ** 2).mean(),
     ).row(0, named=True)
     lower, upper = proportion_confint(counted["found"], len(judged), method="wilson")
     sizes = pl.DataFrame(
