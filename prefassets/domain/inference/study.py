@@ -18,6 +18,7 @@ LEVEL = 0.95
 POWER = 0.80  # at which the minimum detectable effect is stated
 FEWEST_PLACEBOS = 5  # fewer do not say how wide the placebo contrasts spread
 CONTROLS = ("null control", "placebo")
+ROUNDING = 1e-9  # points, or nats x beta; a smaller standard error is what floating point leaves of none
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,9 @@ def _of_one_quantity(
                         [
                             one.note,
                             "no split has two seeds, so the spread between seeds is unknown" if seeds is None else "",
-                            "every user has the same value: nothing varies" if part and not spread[split] else "",
+                            "neither users nor seeds vary, so there is nothing to tell the spread from"
+                            if part and not spread[split]
+                            else "",
                         ],
                     )
                 ),
@@ -242,7 +245,7 @@ def _spread(part: _Parts | None, training: _Pooled | None) -> tuple[float, float
     if part is None:
         return None
     variance = part.users_and_seeds + (training.variance if training else 0.0)
-    if not variance:
+    if variance < ROUNDING**2:
         return None
     uncertainty = part.uncertainty + (training.uncertainty if training else 0.0)
     return variance**0.5, max(1.0, variance**2 / uncertainty)
