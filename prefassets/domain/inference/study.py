@@ -75,7 +75,7 @@ def study_estimates(results: Sequence[SplitResult], equivalence_margin_pp: float
       Annals of Applied Statistics 1); seeds are drawn from the deviations of all splits together;
     - training samples: sigma_T^2, by how much the squared placebo estimates exceed their first two parts on average;
       only where at least `FEWEST_PLACEBOS` placebo splits are in. It is taken to be alike for all splits, as it is
-      where groups are matched.
+      where groups are matched. A placebo is judged by the spread of the others.
     Interval and tests are Student's t with the degrees of freedom of Welch and Satterthwaite over these parts. They
     assume independent users and seeds, and a trainer whose seeds spread alike on all splits of the study.
 
@@ -113,13 +113,16 @@ def _of_one_quantity(
     seeds = _between_seeds([one for _, one in measured.values()])
     generator = np.random.default_rng(seed)
     parts = {split: _parts(one, seeds, generator) for split, (_, one) in measured.items()}
-    training = _training_samples(
-        [(one.estimate, parts[split]) for split, (role, one) in measured.items() if role == "placebo"]
-    )
-    spread = {split: _spread(part, training) for split, part in parts.items()}
+    placebos = {
+        split: (one.estimate, part.users_and_seeds)
+        for split, (role, one) in measured.items()
+        if role == "placebo" and (part := parts[split]) is not None
+    }
+    training = {split: _training_samples(placebos, split) for split in measured}
+    spread = {split: _spread(part, training[split]) for split, part in parts.items()}
     p = {
-        split: float(2 * t.sf(abs(one.estimate) / spread[split][0], spread[split][1])) if spread[split] else None
-        for split, (_, one) in measured.items()
+        split: None if known is None else float(2 * t.sf(abs(measured[split][1].estimate) / known[0], known[1]))
+        for split, known in spread.items()
     }
     adjusted = _adjusted(results, p)
 
@@ -133,7 +136,7 @@ def _of_one_quantity(
                 equivalence = float(t.sf((margin_pp - abs(one.estimate)) / error, freedom))
             level = (1 - LEVEL) / _family_size(results, role)
             detectable = float(t.ppf(1 - level / 2, freedom) + t.ppf(POWER, freedom)) * error
-        part = parts[split]
+        part, of_training = parts[split], training[split]
         estimates.append(
             Estimate(
                 split=split,
@@ -152,10 +155,10 @@ def _of_one_quantity(
                 minimum_detectable=detectable,
                 user_sd=None if part is None else part.users**0.5,
                 seed_sd=None if seeds is None else seeds.variance**0.5,
-                training_sd=None if training is None else training.variance**0.5,
+                training_sd=None if of_training is None else of_training.variance**0.5,
                 spread=" and ".join(
                     name
-                    for name, known in (("users", part), ("seeds", seeds), ("training samples", training))
+                    for name, known in (("users", part), ("seeds", seeds), ("training samples", of_training))
                     if known is not None
                 ),
                 seeds=one.seeds,
@@ -183,7 +186,8 @@ def _of_one_quantity(
 @dataclass(frozen=True)
 class _Pooled:
     """A variance that the splits of a study share. `uncertainty` is the variance of its estimate, halved: what its
-    squared size over its degrees of freedom would be, also where the estimate was cut at zero."""
+    squared size over its degrees of freedom would be. Where the estimate was cut at zero, that of seeds stays, because
+    seeds surely spread a little, and that of training samples is 0, because they then add nothing to the interval."""
 
     variance: float
     uncertainty: float
@@ -229,15 +233,16 @@ def _parts(one: Measured, seeds: _Pooled | None, generator: np.random.Generator)
     return _Parts(users, both, uncertainty + seeds.uncertainty / one.seeds**2)
 
 
-def _training_samples(placebos: Sequence[tuple[float, _Parts | None]]) -> _Pooled | None:
-    """The variance that placebo estimates have beyond users and seeds; None with too few of them."""
-    known = [(estimate, part.users_and_seeds) for estimate, part in placebos if part is not None]
-    if len(known) < FEWEST_PLACEBOS:
+def _training_samples(placebos: Mapping[str, tuple[float, float]], judged: str) -> _Pooled | None:
+    """The variance that placebo estimates have beyond users and seeds, given each one's estimate and that variance;
+    None with too few of them. A placebo that is itself judged is left out: among its own n it could never be further
+    out than sqrt(n) standard errors, and no placebo would ever be found to differ."""
+    if len(placebos) < FEWEST_PLACEBOS:
         return None
-    estimates, expected = np.array(known).T
+    estimates, expected = np.array([known for split, known in placebos.items() if split != judged]).T
     square = float((estimates**2).mean())
     variance = max(0.0, square - float(expected.mean()))
-    return _Pooled(variance, square**2 / len(known) if variance else 0.0, estimates)
+    return _Pooled(variance, square**2 / len(estimates) if variance else 0.0, estimates)
 
 
 def _spread(part: _Parts | None, training: _Pooled | None) -> tuple[float, float] | None:
