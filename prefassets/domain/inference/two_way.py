@@ -169,7 +169,7 @@ def _measure(quantity: str, metric: str, sums: _Sums, weights: Mapping[str, NDAr
     lone = [group for group, users in sums.users.items() if users < 2]
     notes = [f"group {group} has one scored user, so the spread between its users is unknown" for group in lone]
     if sums.dropped:
-        notes.append(f"{sums.dropped} users left out, whom not every adapter and seed scored")
+        notes.append(f"users left out because not every adapter and seed scored them: {sums.dropped}")
     pairs = {group: int(sums.pairs[adapter, group][0].sum()) for adapter, group in sums.signs}
     return Measured(
         quantity=quantity,
