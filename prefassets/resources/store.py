@@ -113,7 +113,7 @@ class Store(dg.ConfigurableResource):
         current: bool = False,
         given: Mapping[str, pl.DataFrame] | None = None,
     ) -> duckdb.DuckDBPyConnection:
-        """A DuckDB connection in memory in which `tables` (all, if None) are views.
+        """A DuckDB connection in memory that has `tables` (all, if None).
 
         Args:
             current: make the tables of `sql/` from what they read, now, instead of reading what was last materialised.
@@ -122,6 +122,7 @@ class Store(dg.ConfigurableResource):
         wanted = set(all_tables() if tables is None else tables) & set(all_tables())
         if current:
             wanted = with_dependencies(wanted)
+        read_again = {read for name in wanted & set(sql_tables()) for read in sql_tables()[name].dependencies}
         connection = duckdb.connect()
         for name, table in all_tables().items():
             if name not in wanted:
@@ -132,7 +133,9 @@ class Store(dg.ConfigurableResource):
                 rows = given[name]  # noqa: F841  DuckDB reads the variable by name
                 connection.execute(f"create table {name} as from rows")
             elif current and name in sql_tables():
-                connection.execute(f"create view {name} as {sql_tables()[name].sql}")
+                # Once, if others read it: DuckDB would inline nested views and misjudge the sizes of what it joins.
+                kind = "table" if name in read_again else "view"
+                connection.execute(f"create {kind} {name} as {sql_tables()[name].sql}")
             elif parts := self.parts(name):
                 files = ", ".join(sql_literal(part.uri) for part in parts)
                 connection.execute(f"create view {name} as from read_parquet([{files}], union_by_name = true)")

@@ -392,7 +392,9 @@ TABLES: dict[str, Table] = {
                 "wanted_pp": Column(
                     REAL, "least baseline pref_acc (percent), or largest difference (points) that is none"
                 ),
-                "on_failure": Column(TEXT, "`warn`, or `withhold`: verdicts are INCONCLUSIVE until the gate is passed"),
+                "on_failure": Column(
+                    TEXT, "`warn`, or `withhold`: verdicts are INCONCLUSIVE while the gate fails or is not measured"
+                ),
             },
         ),
         Table(

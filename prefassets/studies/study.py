@@ -35,7 +35,7 @@ class OnFailure(Enum):
     """What happens to a study's verdicts while a gate is not passed."""
 
     WARN = "warn"  # they stand, and say so
-    WITHHOLD = "withhold"  # they are INCONCLUSIVE, and say why
+    WITHHOLD = "withhold"  # they are INCONCLUSIVE, and say why; where it is undecided they stand, and say so
 
 
 @dataclass(frozen=True, kw_only=True)

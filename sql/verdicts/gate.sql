@@ -1,7 +1,8 @@
 -- One row per (study, gate): does what must hold before the study's verdicts are read hold?
 -- measured_pp  baseline_trained: the baseline's mean pref_acc over its seeds at the tail of training, percent.
 --              null_controls_hold: the largest difference that a null control or placebo shows, points
--- state        passed, failed, undecided (the controls' intervals are too wide to tell) or not measured
+-- state        passed, failed (null_controls_hold: one differs and is not shown to lie within the tolerance), undecided (the
+--              controls' intervals are too wide to tell) or not measured
 -- withholds    whether verdicts are withheld because of it: it was declared to, and failed or was not measured
 -- explanation  the state in words
 with baseline as (
@@ -56,11 +57,13 @@ select
     case
         when gate = 'baseline_trained' and state = 'not measured' then 'no baseline adapter is finished'
         when gate = 'baseline_trained' then format(
-            'the baseline prefers the chosen answer in {:.1f} % of its last training pairs ({} adapters); {:.0f} % was wanted',
-            measured_pp, adapters, wanted_pp)
+            'the baseline prefers the chosen answer in {:.1f} % of its last training pairs ({} {}); {:.0f} % was wanted',
+            measured_pp, adapters, if(adapters = 1, 'adapter', 'adapters'), wanted_pp)
+        when planned is null then 'the study plans no null control or placebo'
         when state = 'not measured' then 'no null control or placebo has an interval yet'
         else format(
-            '{} of {} null controls and placebos within {:.1f} points of none, {} beyond; largest {:.1f} points ({})',
+            '{} of {} null controls and placebos shown to differ by less than {:.1f} points, {} to differ; largest difference '
+            || '{:.1f} points ({})',
             equivalent, planned, wanted_pp, differing, measured_pp, largest_in)
     end as explanation
 from measured

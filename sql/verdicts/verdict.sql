@@ -77,7 +77,8 @@ gathered as (
         coalesce(contrast.p_adjusted < 0.05, false) as differs,
         coalesce(contrast.p_equivalence < 0.05, false) as equivalent,
         coalesce(interaction.p_adjusted < 0.05, false) as interacts,
-        coalesce(better_at_home, false) as directional
+        coalesce(better_at_home, false) as directional,
+        split.role in ('null control', 'placebo') as is_control
     from studies.split as split
     left join contrast using (study, split)
     left join interaction using (study, split)
@@ -94,8 +95,8 @@ obstacles as (
         *,
         case
             when seeds_run = 0 then 'no seed has both groups finished'
-            when outdated then 'the estimate is of other cells than those that now count; materialise verdicts/estimate'
-            when seeds_run = 1 then 'one seed: how much seeds differ is unknown'
+            when outdated then 'the estimate is not of the cells and the plan that now count; materialise verdicts/estimate'
+            when seeds_run = 1 then 'only one seed: no other shows whether it repeats'
             when p is null then coalesce(nullif(note, ''), 'no interval could be made')
             when withheld is not null then 'withheld: ' || withheld
         end as obstacle
@@ -107,7 +108,7 @@ judged as (
         *,
         case
             when obstacle is not null then 'INCONCLUSIVE'
-            when role in ('null control', 'placebo') then
+            when is_control then
                 case when equivalent then 'EQUIVALENT' when differs then 'CONTRADICTED' else 'INCONCLUSIVE' end
             when role = 'directional' and differs then
                 if(sign(estimate_pp) = expected_sign, 'CONFIRMED', 'CONTRADICTED')
@@ -132,20 +133,21 @@ select
     interaction_pp, interaction_lower_pp, interaction_upper_pp, interaction_p,
     exposure_ratio, finding, state,
     case
-        when obstacle is not null then obstacle || '.'
-        else concat(
+        when obstacle is not null then upper(obstacle[1]) || obstacle[2:] || '.'
+        else trim(concat(
             case
                 when role = 'directional' and differs then format(
-                    '{}: {}, {}, where {} was expected. ', if(state = 'CONFIRMED', 'As expected', 'The other way'),
+                    '{}: {}, {}; {} was expected. ', if(state = 'CONFIRMED', 'As expected', 'The other way'),
                     measured, tested, expected)
                 when role = 'exploratory' and differs then format(
                     'Found, not foreseen: {}, {}; to confirm it, fix the direction and use fresh seeds and folds. ',
                     measured, tested)
                 when equivalent then format(
-                    'None larger than {:.1f} points: {}, equivalence p = {:.2g}. ', null_tolerance_pp, measured, p_equivalence)
-                when differs then format('A control differs: {}, {}. ', measured, tested)
+                    'Any difference is below {:.1f} points: {}, equivalence p = {:.2g}. ', null_tolerance_pp, measured, p_equivalence)
+                when differs then format('A control differs, where nothing should: {}, {}. ', measured, tested)
                 else format(
-                    'Cannot tell: {}, {}; {:.1f} points would have been found. ', measured, tested, minimum_detectable_pp)
+                    'Cannot tell: {}, {}; {:.1f} points would be found in 80 % of repetitions. ',
+                    measured, tested, minimum_detectable_pp)
             end,
             case
                 when interaction_p is null then ''
@@ -155,23 +157,28 @@ select
                 else format(
                     '{} (interaction {:+.1f} points [{:+.1f}, {:+.1f}]).',
                     case
+                        when differs and is_control and equivalent then 'There is one, though, within the tolerance'
+                        when differs and is_control then
+                            'Groups that were taken to be alike are not, or the interval leaves out a source of spread'
                         when differs and interacts then
-                            'Strength: one group is more consistent or easier to learn; its adapter is the better one on '
-                            || 'both groups'' pairs, or not shown to be the worse'
+                            'Strength: one group is more consistent or easier to learn; the adapters are not '
+                            || 'interchangeable, but not each is shown to be better at home'
                         when differs then
                             'Strength: one group is more consistent or easier to learn; the adapters are interchangeable '
                             || 'as far as can be told'
                         when interacts then
-                            'The adapters are not interchangeable, yet not each is shown to be better at home'
+                            'The adapters are not interchangeable, but not each is shown to be better at home'
                         else 'No difference in what they want shows either'
                     end,
                     interaction_pp, interaction_lower_pp, interaction_upper_pp)
-            end)
+            end))
     end as sentence,
     concat_ws('; ',
         if(seeds_run < seeds_planned, format('{} of {} planned seeds', seeds_run, seeds_planned), null),
         if(exposure_ratio > 1.1, format('one group sees its pairs {:.1f} times as often', exposure_ratio), null),
         if(p is not null and training_sd is null, 'no placebo splits: spread over training users is not in the interval', null),
+        if(obstacle is null and not is_control and differs and equivalent,
+            format('the difference is shown to be below {:.1f} points, which the study counts as none', null_tolerance_pp), null),
         nullif(note, '')) as cautions,
     warned as gate_warnings,
     reported_rule, reported_rule_tail

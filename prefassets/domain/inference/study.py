@@ -18,6 +18,7 @@ LEVEL = 0.95
 POWER = 0.80  # at which the minimum detectable effect is stated
 FEWEST_PLACEBOS = 5  # fewer do not say how wide the placebo contrasts spread
 CONTROLS = ("null control", "placebo")
+ROUNDING = 1e-9  # points, or nats x beta; a smaller standard error is what floating point leaves of none
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def study_estimates(results: Sequence[SplitResult], equivalence_margin_pp: float
       Annals of Applied Statistics 1); seeds are drawn from the deviations of all splits together;
     - training samples: sigma_T^2, by how much the squared placebo estimates exceed their first two parts on average;
       only where at least `FEWEST_PLACEBOS` placebo splits are in. It is taken to be alike for all splits, as it is
-      where groups are matched.
+      where groups are matched. A placebo is judged by the spread of the others.
     Interval and tests are Student's t with the degrees of freedom of Welch and Satterthwaite over these parts. They
     assume independent users and seeds, and a trainer whose seeds spread alike on all splits of the study.
 
@@ -112,13 +113,16 @@ def _of_one_quantity(
     seeds = _between_seeds([one for _, one in measured.values()])
     generator = np.random.default_rng(seed)
     parts = {split: _parts(one, seeds, generator) for split, (_, one) in measured.items()}
-    training = _training_samples(
-        [(one.estimate, parts[split]) for split, (role, one) in measured.items() if role == "placebo"]
-    )
-    spread = {split: _spread(part, training) for split, part in parts.items()}
+    placebos = {
+        split: (one.estimate, part.users_and_seeds)
+        for split, (role, one) in measured.items()
+        if role == "placebo" and (part := parts[split]) is not None
+    }
+    training = {split: _training_samples(placebos, split) for split in measured}
+    spread = {split: _spread(part, training[split]) for split, part in parts.items()}
     p = {
-        split: None if found is None else float(2 * t.sf(abs(measured[split][1].estimate) / found[0], found[1]))
-        for split, found in spread.items()
+        split: None if known is None else float(2 * t.sf(abs(measured[split][1].estimate) / known[0], known[1]))
+        for split, known in spread.items()
     }
     adjusted = _adjusted(results, p)
 
@@ -132,7 +136,7 @@ def _of_one_quantity(
                 equivalence = float(t.sf((margin_pp - abs(one.estimate)) / error, freedom))
             level = (1 - LEVEL) / _family_size(results, role)
             detectable = float(t.ppf(1 - level / 2, freedom) + t.ppf(POWER, freedom)) * error
-        part = parts[split]
+        part, of_training = parts[split], training[split]
         estimates.append(
             Estimate(
                 split=split,
@@ -151,10 +155,10 @@ def _of_one_quantity(
                 minimum_detectable=detectable,
                 user_sd=None if part is None else part.users**0.5,
                 seed_sd=None if seeds is None else seeds.variance**0.5,
-                training_sd=None if training is None else training.variance**0.5,
+                training_sd=None if of_training is None else of_training.variance**0.5,
                 spread=" and ".join(
                     name
-                    for name, known in (("users", part), ("seeds", seeds), ("training samples", training))
+                    for name, known in (("users", part), ("seeds", seeds), ("training samples", of_training))
                     if known is not None
                 ),
                 seeds=one.seeds,
@@ -168,7 +172,9 @@ def _of_one_quantity(
                         [
                             one.note,
                             "no split has two seeds, so the spread between seeds is unknown" if seeds is None else "",
-                            "every user has the same value: nothing varies" if part and not spread[split] else "",
+                            "neither users nor seeds vary, so there is nothing to tell the spread from"
+                            if part and not spread[split]
+                            else "",
                         ],
                     )
                 ),
@@ -179,8 +185,9 @@ def _of_one_quantity(
 
 @dataclass(frozen=True)
 class _Pooled:
-    """A variance that the splits of a study share. `uncertainty` is the variance of its estimate, halved: its squared
-    size over its degrees of freedom, or what that would be had the estimate not been cut at zero."""
+    """A variance that the splits of a study share. `uncertainty` is the variance of its estimate, halved: what its
+    squared size over its degrees of freedom would be. Where the estimate was cut at zero, that of seeds stays, because
+    seeds surely spread a little, and that of training samples is 0, because they then add nothing to the interval."""
 
     variance: float
     uncertainty: float
@@ -226,18 +233,19 @@ def _parts(one: Measured, seeds: _Pooled | None, generator: np.random.Generator)
     return _Parts(users, both, uncertainty + seeds.uncertainty / one.seeds**2)
 
 
-def _training_samples(placebos: Sequence[tuple[float, _Parts | None]]) -> _Pooled | None:
-    """The variance that placebo estimates have beyond users and seeds; None with too few of them."""
-    known = [(estimate, part.users_and_seeds) for estimate, part in placebos if part is not None]
-    if len(known) < FEWEST_PLACEBOS:
+def _training_samples(placebos: Mapping[str, tuple[float, float]], judged: str) -> _Pooled | None:
+    """The variance that placebo estimates have beyond users and seeds, given each one's estimate and that variance;
+    None with too few of them. A placebo that is itself judged is left out: among its own n it could never be further
+    out than sqrt(n) standard errors, and no placebo would ever be found to differ."""
+    if len(placebos) < FEWEST_PLACEBOS:
         return None
-    estimates, expected = np.array(known).T
+    estimates, expected = np.array([known for split, known in placebos.items() if split != judged]).T
     square = float((estimates**2).mean())
     variance = max(0.0, square - float(expected.mean()))
     # Where the placebos spread no wider than users and seeds explain, the variance is theirs and as well known; where
     # placebos alone decide, it has as many degrees of freedom as there are placebos. In between, in proportion: the
     # coverage of the interval was counted over this rule (benchmarks/calibration.py).
-    return _Pooled(variance, square * variance / len(known), estimates)
+    return _Pooled(variance, square * variance / len(estimates), estimates)
 
 
 def _spread(part: _Parts | None, training: _Pooled | None) -> tuple[float, float] | None:
@@ -245,7 +253,7 @@ def _spread(part: _Parts | None, training: _Pooled | None) -> tuple[float, float
     if part is None:
         return None
     variance = part.users_and_seeds + (training.variance if training else 0.0)
-    if not variance:
+    if variance < ROUNDING**2:
         return None
     uncertainty = part.uncertainty + (training.uncertainty if training else 0.0)
     return variance**0.5, max(1.0, variance**2 / uncertainty)
@@ -271,14 +279,25 @@ def _adjustment(results: Sequence[SplitResult], role: str) -> str:
 
 
 def _adjusted(results: Sequence[SplitResult], p: Mapping[str, float | None]) -> dict[str, float | None]:
-    from statsmodels.stats.multitest import multipletests
+    from scipy.stats import false_discovery_control
 
     adjusted: dict[str, float | None] = dict.fromkeys(p)
     for role in dict.fromkeys(result.role for result in results):
         family = _family(results, role)
-        method = "fdr_bh" if role == "exploratory" else "holm"
-        values = [1.0 if p.get(split) is None else p[split] for split in family]
-        for split, value in zip(family, multipletests(values, method=method)[1], strict=True):
+        values = np.array([1.0 if (value := p.get(split)) is None else value for split in family])
+        of_family = false_discovery_control(values) if role == "exploratory" else _holm(values)
+        for split, value in zip(family, of_family, strict=True):
             if p.get(split) is not None:
                 adjusted[split] = float(value)
+    return adjusted
+
+
+def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Adjusted p: the k-th smallest of m times m - k + 1, never less than the one before (Holm 1979).
+
+    Not statsmodels' `multipletests`, which collects all garbage of the process at each call: most of a study's time.
+    """
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
     return adjusted

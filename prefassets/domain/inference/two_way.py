@@ -169,7 +169,7 @@ def _measure(quantity: str, metric: str, sums: _Sums, weights: Mapping[str, NDAr
     lone = [group for group, users in sums.users.items() if users < 2]
     notes = [f"group {group} has one scored user, so the spread between its users is unknown" for group in lone]
     if sums.dropped:
-        notes.append(f"{sums.dropped} users left out, whom not every adapter and seed scored")
+        notes.append(f"users left out because not every adapter and seed scored them: {sums.dropped}")
     pairs = {group: int(sums.pairs[adapter, group][0].sum()) for adapter, group in sums.signs}
     return Measured(
         quantity=quantity,
@@ -185,8 +185,12 @@ def _measure(quantity: str, metric: str, sums: _Sums, weights: Mapping[str, NDAr
 
 
 def _user_variance(influence_SU: NDArray[np.float64]) -> tuple[float, float]:
-    """Variance of the mean over seeds from one group's users, and its degrees of freedom: one less than the number of
-    equally telling users who would say as much."""
+    """Variance of the mean over seeds from one group's users, and its degrees of freedom.
+
+    Those are (sum v)^2 / sum v^2 - 1 of the users' parts v, with what was observed in the place of what is expected
+    (Satterthwaite 1946). Observed squares are more uneven than expected ones, so of U alike users they count about
+    U / 3: on the wide side, which makes up for a variance that few and unequal users tend to underestimate.
+    """
     users = influence_SU.shape[1]
     square_U = influence_SU.mean(axis=0) ** 2
     if not square_U.sum():

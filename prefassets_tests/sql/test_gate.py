@@ -1,0 +1,123 @@
+"""What must hold before verdicts are read: measured, decided, and withheld or warned as the study declared."""
+
+import pytest
+
+from prefassets_tests.sql.small_study import frame, margins, tables
+
+
+def gates(run_sql, controls=(), on_failure="warn", **given):
+    """Gates of one study whose controls have these (estimate, adjusted p, p of equivalence); None is not measured."""
+    roles = ["null control", *["placebo"] * len(controls)]
+    splits = [
+        {"study": "s", "split": f"control_{n}", "role": role}
+        for n, (role, _) in enumerate(zip(roles, controls, strict=False))
+    ]
+    estimates = [
+        {
+            "study": "s",
+            "split": split["split"],
+            "quantity": "contrast",
+            "metric": "pref_acc",
+            "estimate": found[0],
+            "p": found[1],
+            "p_adjusted": found[1],
+            "p_equivalence": found[2],
+        }
+        for split, found in zip(splits, controls, strict=True)
+        if found
+    ]
+    asked = [
+        {"study": "s", "gate": gate, "wanted_pp": wanted, "on_failure": on_failure}
+        for gate, wanted in (("baseline_trained", 70.0), ("null_controls_hold", 5.0))
+    ]
+    rows = run_sql(
+        "verdicts.gate",
+        given
+        | {
+            "studies.gate": frame("studies.gate", asked),
+            "studies.split": frame("studies.split", [*splits, {"study": "s", "split": "age", "role": "directional"}]),
+            "verdicts.estimate": frame("verdicts.estimate", estimates),
+        },
+    )
+    return {row["gate"]: row for row in rows.to_dicts()}
+
+
+ONE_CELL = margins("age.A", 42, [1] * 10)
+WITHIN, DIFFERS, WIDE = (1.0, 0.6, 0.01), (-8.0, 0.01, 0.9), (2.0, 0.6, 0.3)
+SMALL = (1.5, 0.01, 0.01)  # surely there, surely small
+NO_INTERVAL = (3.0, None, None)
+
+
+def counted(small, planned, differing, largest):
+    return (
+        f"{small} of {planned} null controls and placebos shown to differ by less than 5.0 points, {differing} "
+        f"to differ; largest difference {largest}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("controls", "state", "withholds", "explanation"),
+    [
+        ([], "not measured", True, "the study plans no null control or placebo"),
+        ([None, None], "not measured", True, "no null control or placebo has an interval yet"),
+        ([NO_INTERVAL], "not measured", True, "no null control or placebo has an interval yet"),
+        (
+            [WITHIN, SMALL],
+            "passed",
+            False,
+            counted(2, 2, 0, "1.5 points (control_1)"),
+        ),
+        (
+            [WITHIN, WITHIN, DIFFERS],
+            "failed",
+            True,
+            counted(2, 3, 1, "8.0 points (control_2)"),
+        ),
+        (
+            [WITHIN, WIDE],
+            "undecided",
+            False,
+            counted(1, 2, 0, "2.0 points (control_1)"),
+        ),
+        (
+            [WITHIN, None],
+            "undecided",
+            False,
+            counted(1, 2, 0, "1.0 points (control_0)"),
+        ),
+    ],
+)
+def test_null_controls_hold_when_all_are_shown_to_be_small(run_sql, controls, state, withholds, explanation):
+    row = gates(run_sql, controls, "withhold")["null_controls_hold"]
+    assert (row["state"], row["withholds"], row["explanation"]) == (state, withholds, explanation)
+    assert not gates(run_sql, controls, "warn")["null_controls_hold"]["withholds"]
+
+
+def log(accuracy_by_step):
+    cell = {"study": "s", "cohort": "everyone", "seed": 42, "fold": 0, "fingerprint": "f"}
+    return [cell | {"step": step, "pref_acc": accuracy} for step, accuracy in accuracy_by_step.items()]
+
+
+@pytest.mark.parametrize(
+    ("tail", "state", "explanation"),
+    [
+        (
+            {80: 0.1, 90: 0.6, 95: 0.0, 100: 0.8},  # 100 steps, logged every 10: the tail is steps 90 and 100
+            "passed",
+            "the baseline prefers the chosen answer in 70.0 % of its last training pairs (1 adapter); 70 % was wanted",
+        ),
+        (
+            {80: 1.0, 90: 0.6, 100: 0.7},
+            "failed",
+            "the baseline prefers the chosen answer in 65.0 % of its last training pairs (1 adapter); 70 % was wanted",
+        ),
+        ({}, "not measured", "no baseline adapter is finished"),
+    ],
+)
+def test_the_baseline_is_trained_when_its_tail_reaches_what_was_wanted(run_sql, tail, state, explanation):
+    made = tables(ONE_CELL, [{"split": None, "user_group": None} | row for row in log(tail)])
+    given = {name: made[name] for name in ("training.log", "training.cells", "studies.cell", "studies.study")}
+    row = gates(run_sql, on_failure="withhold", **given)["baseline_trained"]
+    assert (row["state"], row["explanation"]) == (state, explanation)
+    assert row["withholds"] == (state != "passed")
+    assert not gates(run_sql, on_failure="warn", **given)["baseline_trained"]["withholds"]
