@@ -57,3 +57,8 @@ def tables(scored, log=(), cells=None, folds=(0,)):
         ),
         "studies.split": frame("studies.split", [{"study": "s", "split": "age"}]),
     }
+
+
+A = margins("age.A", 42, [1, 1, 1, -1, 1, -1, -1, -1, None, None])  # 3 of 4 of A's pairs, 1 of 4 of B's
+B = margins("age.B", 42, [1, 1, -1, -1, 1, 1, -1, -1, None, None])  # 2 of 4 of A's pairs, 2 of 4 of B's
+EVERYONE = margins("everyone", 42, [1, 1, 1, 1, -1, -1, -1, 1, 1, 1])  # 4 of 4, 1 of 4; n's pairs count for nobody

@@ -4,11 +4,7 @@ import polars as pl
 import pytest
 
 from prefassets.resources.tables import TABLES
-from prefassets_tests.sql.small_study import margins, tables
-
-A = margins("age.A", 42, [1, 1, 1, -1, 1, -1, -1, -1, None, None])  # 3 of 4 of A's pairs, 1 of 4 of B's
-B = margins("age.B", 42, [1, 1, -1, -1, 1, 1, -1, -1, None, None])  # 2 of 4 of A's pairs, 2 of 4 of B's
-EVERYONE = margins("everyone", 42, [1, 1, 1, 1, -1, -1, -1, 1, 1, 1])  # 4 of 4, 1 of 4; n's pairs count for nobody
+from prefassets_tests.sql.small_study import EVERYONE, A, B, margins, tables
 
 
 def test_held_out_contrast_is_each_adapter_on_its_own_group(run_sql):

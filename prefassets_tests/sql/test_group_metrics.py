@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from prefassets_tests.sql.reported import SEEDS, by, golden, judged
-from prefassets_tests.sql.test_contrast import EVERYONE, A, B, tables
+from prefassets_tests.sql.small_study import EVERYONE, A, B, tables
 
 METRIC = {"N pairs": "train_pairs"}  # the report's name -> ours, where they differ
 ROUNDED = 1.5e-4  # the report took A - B before it rounded A and B to four digits

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from prefassets_tests.sql.reported import by
-from prefassets_tests.sql.test_contrast import EVERYONE, PAIRS, A, B, frame, margins, tables
+from prefassets_tests.sql.small_study import EVERYONE, PAIRS, A, B, frame, margins, tables
 
 GAPS = dict(zip(PAIRS, [6, 7, 14, 15, 29, 30, 99, 1, 50, 50], strict=True))  # both sides of every cut
 

@@ -169,7 +169,7 @@ def test_training_spread_is_what_placebos_differ_beyond_their_users():
     beyond = np.mean(np.square(PLACEBOS)) - 2.0
     assert one.training_sd**2 == pytest.approx(beyond, rel=1e-9)
     assert one.standard_error**2 == pytest.approx(2.0 + beyond, rel=1e-9)
-    expected = (2.0 + beyond) ** 2 / (1.0 / 30 + 1.0 / 30 + (2.0 + beyond) ** 2 / len(PLACEBOS))
+    expected = (2.0 + beyond) ** 2 / (1.0 / 30 + 1.0 / 30 + (2.0 + beyond) * beyond / len(PLACEBOS))
     assert one.degrees_of_freedom == pytest.approx(expected, rel=1e-9)
     assert one.spread == "users and training samples"
 
