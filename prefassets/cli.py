@@ -3,7 +3,9 @@
 import atexit
 import json
 import os
+import shutil
 import sys
+import textwrap
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -314,10 +316,9 @@ def _show_verdicts(rows: pl.DataFrame, title: str) -> None:
             "split",
             "expected",
             pl.format("{} of {}", "seeds_run", "seeds_planned").alias("seeds"),
-            interval("estimate", "lower_pp", "upper_pp").alias("A - B [95 % interval]"),
+            interval("estimate", "lower_pp", "upper_pp").alias("A - B [95 %]"),
             pl.col("p_adjusted").alias("adjusted p"),
-            interval("interaction", "interaction_lower_pp", "interaction_upper_pp"),
-            pl.col("minimum_detectable_pp").round(1).alias("detectable"),
+            interval("interaction", "interaction_lower_pp", "interaction_upper_pp").alias("interaction [95 %]"),
             "state",
             "finding",
             "reported_rule",
@@ -326,10 +327,18 @@ def _show_verdicts(rows: pl.DataFrame, title: str) -> None:
         "table",
         title,
     )
-    told = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for split, sentence, cautions in rows.select("split", "sentence", "cautions").iter_rows():
-        told.add_row(split, f"{sentence} ({cautions})" if cautions else sentence)
-    _print(told)
+    cautions = [set(filter(None, text.split("; "))) for text in rows["cautions"]]
+    common = set.intersection(*cautions) if cautions else set()
+    for split, sentence, own in zip(rows["split"], rows["sentence"], cautions, strict=True):
+        _say_wrapped(f"{split}: {sentence}" + "".join(f" Caution: {caution}." for caution in sorted(own - common)))
+    for caution in sorted(common):
+        _say_wrapped(f"all splits: {caution}.")
+
+
+def _say_wrapped(text: str) -> None:
+    """One line for a program, or as many as a terminal's width asks for."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(text)
+    click.echo(textwrap.fill(text, width, subsequent_indent="  "))
 
 
 def _print(table: Table) -> None:
