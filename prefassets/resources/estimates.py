@@ -61,8 +61,8 @@ def connect_current(store: Store, tables: Collection[str] | None = None) -> duck
         outdated = {
             study
             for (study,) in connection.execute(
-                f"select coalesce(basis.study, made.study) from verdicts.basis"
-                f" full join (select distinct study, split, digest from {TABLE}) as made using (study, split)"
+                f"select study from (select distinct study, digest from verdicts.basis) as basis"
+                f" full join (select distinct study, digest from {TABLE}) as made using (study)"
                 f" where basis.digest is distinct from made.digest"
             ).fetchall()
         }
