@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo ui test test-demo check format clean
+.PHONY: help install demo ui test test-demo calibration check format clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ test: $(STAMP) ## the whole test suite
 
 test-demo: $(STAMP) ## the whole demo, and that it finds what was planted
 	$(BIN)/python -m pytest -m slow
+
+calibration: $(STAMP) ## how often verdicts are wrong, and how often they find what is there
+	$(BIN)/python -m benchmarks.calibration
 
 check: $(STAMP) ## lint, format, types, definitions
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """The study files as tables, so that SQL can ask what was planned."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import dagster as dg
 import polars as pl
@@ -57,13 +57,15 @@ def split_rows(study: Study) -> list[dict[str, object]]:
 
 def gate_rows(study: Study) -> list[dict[str, object]]:
     """The rows of `studies.gate`."""
-    gates = study.gates
+    declared_gates = {field.name: getattr(study.gates, field.name) for field in fields(study.gates)}
     return [
-        {"study": study.name, "gate": gate, "wanted_pp": wanted, "on_failure": getattr(gates, gate).value}
-        for gate, wanted in (
-            ("baseline_trained", gates.least_baseline_pp),
-            ("null_controls_hold", study.null_tolerance_pp),
-        )
+        {
+            "study": study.name,
+            "gate": name,
+            "wanted_pp": study.null_tolerance_pp if gate.wanted_pp is None else gate.wanted_pp,
+            "on_failure": gate.on_failure.value,
+        }
+        for name, gate in declared_gates.items()
     ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from prefassets.domain.prism.splits import SPLITS
 from prefassets.studies import demo
-from prefassets.studies.study import Expected, Gates, OnFailure
+from prefassets.studies.study import Expected, Gate, Gates, OnFailure
 
 STUDY = replace(
     demo.STUDY,
@@ -23,5 +23,5 @@ STUDY = replace(
     },
     seeds=(42, 123),
     match_groups=True,
-    gates=Gates(null_controls_hold=OnFailure.WITHHOLD),
+    gates=Gates(null_controls_hold=Gate(OnFailure.WITHHOLD)),
 )

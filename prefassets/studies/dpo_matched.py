@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from prefassets.domain.prism.splits import SPLITS
 from prefassets.studies import dpo_w2
-from prefassets.studies.study import Expected, Gates, OnFailure
+from prefassets.studies.study import Expected, Gate, Gates, OnFailure
 
 STUDY = replace(
     dpo_w2.STUDY,
@@ -35,7 +35,7 @@ STUDY = replace(
     seeds=(42, 123, 456),
     folds=(0, 1, 2, 3, 4),
     match_groups=True,
-    gates=Gates(null_controls_hold=OnFailure.WITHHOLD),
+    gates=Gates(null_controls_hold=Gate(OnFailure.WITHHOLD)),
     deviations=(
         *dpo_w2.STUDY.deviations[:2],
         "the larger group of a split learns from as many pairs as the smaller, chosen by hash",

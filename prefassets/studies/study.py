@@ -7,7 +7,7 @@ from enum import Enum
 from prefassets.domain.prism.splits import SPLITS
 from prefassets.domain.training.recipe import Hyperparameters, Lora, Recipe
 
-__all__ = ["EVERYONE", "Cell", "Expected", "Gates", "Hyperparameters", "Lora", "OnFailure", "Study"]
+__all__ = ["EVERYONE", "Cell", "Expected", "Gate", "Gates", "Hyperparameters", "Lora", "OnFailure", "Study"]
 
 EVERYONE = "everyone"
 FOLDS = 5
@@ -38,18 +38,25 @@ class OnFailure(Enum):
     WITHHOLD = "withhold"  # they are INCONCLUSIVE, and say why; where it is undecided they stand, and say so
 
 
+@dataclass(frozen=True)
+class Gate:
+    """What happens while it is not passed, and what it asks for in points; None asks for the study's tolerance."""
+
+    on_failure: OnFailure = OnFailure.WARN
+    wanted_pp: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gates:
-    """What must hold before a study's verdicts are read (next steps of the 2026-02-23 report), and what if it does not.
+    """What must hold before a study's verdicts are read (next steps of the 2026-02-23 report).
 
-    `baseline_trained`: the baseline's mean pref_acc at the tail of its training is at least `least_baseline_pp`, in
-    percent. `null_controls_hold`: no null control or placebo differs (Holm p < .05) by what cannot be shown to lie
-    within the study's tolerance.
+    `baseline_trained`: the baseline's mean pref_acc at the tail of its training, in percent, reaches `wanted_pp`.
+    `null_controls_hold`: no null control or placebo differs (Holm p < .05) by what cannot be shown to lie within
+    `wanted_pp`. How each is measured: `sql/verdicts/gate.sql`.
     """
 
-    baseline_trained: OnFailure = OnFailure.WARN
-    least_baseline_pp: float = 70.0
-    null_controls_hold: OnFailure = OnFailure.WARN
+    baseline_trained: Gate = Gate(wanted_pp=70.0)
+    null_controls_hold: Gate = Gate()
 
 
 @dataclass(frozen=True, order=True)
