@@ -132,6 +132,10 @@ class Study:
         for field, values in (("seeds", self.seeds), ("folds", self.folds)):
             if not values or len(set(values)) != len(values) or min(values) < 0:
                 raise ValueError(f"{self.name}: {field} {values} must be distinct, not negative, and at least one")
+        if self.gates.null_controls_hold.wanted_pp is not None:
+            raise ValueError(
+                f"{self.name}: null controls are held to null_tolerance_pp; leave the gate's wanted_pp out"
+            )
         if max(self.folds) >= FOLDS:
             raise ValueError(f"{self.name}: folds {self.folds}; the data have folds 0 to {FOLDS - 1}")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefassets_tests.sql.small_study import frame, margins, tables
+from prefassets_tests.sql.small_study import frame
 
 
 def gates(run_sql, controls=(), on_failure="warn", **given):
@@ -42,7 +42,6 @@ def gates(run_sql, controls=(), on_failure="warn", **given):
     return {row["gate"]: row for row in rows.to_dicts()}
 
 
-ONE_CELL = margins("age.A", 42, [1] * 10)
 WITHIN, DIFFERS, WIDE = (1.0, 0.6, 0.01), (-8.0, 0.01, 0.9), (2.0, 0.6, 0.3)
 SMALL = (1.5, 0.01, 0.01)  # surely there, surely small
 NO_INTERVAL = (3.0, None, None)
@@ -93,30 +92,27 @@ def test_null_controls_hold_when_all_are_shown_to_be_small(run_sql, controls, st
     assert not gates(run_sql, controls, "warn")["null_controls_hold"]["withholds"]
 
 
-def log(accuracy_by_step):
-    cell = {"study": "s", "cohort": "everyone", "seed": 42, "fold": 0, "fingerprint": "f"}
-    return [cell | {"step": step, "pref_acc": accuracy} for step, accuracy in accuracy_by_step.items()]
-
-
 @pytest.mark.parametrize(
-    ("tail", "state", "explanation"),
+    ("tail", "seeds", "state", "explanation"),
     [
         (
-            {80: 0.1, 90: 0.6, 95: 0.0, 100: 0.8},  # 100 steps, logged every 10: the tail is steps 90 and 100
+            0.70,
+            1,
             "passed",
-            "the baseline prefers the chosen answer in 70.0 % of its last training pairs (1 adapter); 70 % was wanted",
+            "the baseline prefers the chosen answer in 70.0 % of its last training pairs (1 seed); 70 % was wanted",
         ),
         (
-            {80: 1.0, 90: 0.6, 100: 0.7},
+            0.65,
+            3,
             "failed",
-            "the baseline prefers the chosen answer in 65.0 % of its last training pairs (1 adapter); 70 % was wanted",
+            "the baseline prefers the chosen answer in 65.0 % of its last training pairs (3 seeds); 70 % was wanted",
         ),
-        ({}, "not measured", "no baseline adapter is finished"),
+        (None, 0, "not measured", "no baseline adapter is finished"),
     ],
 )
-def test_the_baseline_is_trained_when_its_tail_reaches_what_was_wanted(run_sql, tail, state, explanation):
-    made = tables(ONE_CELL, [{"split": None, "user_group": None} | row for row in log(tail)])
-    given = {name: made[name] for name in ("training.log", "training.cells", "studies.cell", "studies.study")}
+def test_the_baseline_is_trained_when_its_tail_reaches_what_was_wanted(run_sql, tail, seeds, state, explanation):
+    baseline = {"study": "s", "metric": "mean_pref_acc_tail", "mean_value": tail, "seeds_run": seeds}
+    given = {"verdicts.baseline": frame("verdicts.baseline", [baseline])}
     row = gates(run_sql, on_failure="withhold", **given)["baseline_trained"]
     assert (row["state"], row["explanation"]) == (state, explanation)
     assert row["withholds"] == (state != "passed")

@@ -5,8 +5,8 @@ from dataclasses import fields, replace
 import pytest
 
 from prefassets.domain.prism.splits import SPLITS
-from prefassets.studies import all_studies, dpo_w2
-from prefassets.studies.study import Cell, Expected
+from prefassets.studies import all_studies, demo, dpo_w2
+from prefassets.studies.study import Cell, Expected, Gate, Gates
 
 REPORTED_RUNS = {"dpo_v1": 13, "dpo_w2": 65, "dpo_ol": 85, "demo": 27}  # the reports' own counts; the demo's, issue 2
 
@@ -106,3 +106,8 @@ def test_a_fingerprint_moves_with_what_determines_the_adapter_and_with_nothing_e
         replace(study, hyperparameters=replace(study.hyperparameters, beta=0.2)).recipe(cell, "r1", "pairs1"),
     ]
     assert len({fingerprint, *(recipe.fingerprint for recipe in others)}) == 7
+
+
+def test_a_gate_on_null_controls_takes_the_study_s_own_tolerance():
+    with pytest.raises(ValueError, match="null_tolerance_pp"):
+        replace(demo.STUDY, gates=Gates(null_controls_hold=Gate(wanted_pp=3.0)))

@@ -5,15 +5,10 @@
 --              controls' intervals are too wide to tell) or not measured
 -- withholds    whether verdicts are withheld because of it: it was declared to, and failed or was not measured
 -- explanation  the state in words
-with baseline as (
-    select log.study, 100 * avg(pref_acc) as pref_acc_pp, count(distinct (seed, fold)) as adapters
-    from training.log
-    join verdicts.counted using (study, cohort, seed, fold, fingerprint)
-    join studies.study using (study)
-    where log.split is null
-      and step % log_every = 0
-      and step > 0.8 * counted.steps
-    group by all
+with trained as (
+    select study, 100 * mean_value as pref_acc_pp, seeds_run
+    from verdicts.baseline
+    where metric = 'mean_pref_acc_tail' and seeds_run > 0
 ),
 
 controls as (
@@ -45,9 +40,9 @@ measured as (
             when equivalent = planned then 'passed'
             else 'undecided'
         end as state,
-        adapters, planned, tested, differing, equivalent, largest_in
+        seeds_run, planned, tested, differing, equivalent, largest_in
     from studies.gate
-    left join baseline using (study)
+    left join trained using (study)
     left join controls using (study)
 )
 
@@ -58,7 +53,7 @@ select
         when gate = 'baseline_trained' and state = 'not measured' then 'no baseline adapter is finished'
         when gate = 'baseline_trained' then format(
             'the baseline prefers the chosen answer in {:.1f} % of its last training pairs ({} {}); {:.0f} % was wanted',
-            measured_pp, adapters, if(adapters = 1, 'adapter', 'adapters'), wanted_pp)
+            measured_pp, seeds_run, if(seeds_run = 1, 'seed', 'seeds'), wanted_pp)
         when planned is null then 'the study plans no null control or placebo'
         when state = 'not measured' then 'no null control or placebo has an interval yet'
         else format(
