@@ -56,6 +56,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from prefassets.domain.inference.two_way import drawn_counts
+
 # P pairs, C conversations, U users, F features, D bootstrap draws; row 0 of D + 1 is the estimate itself
 
 DRAWS = 2_000
@@ -202,7 +204,7 @@ def _draw(sums: UserSums, draws: int, rng: np.random.Generator) -> _Drawn:
     users = len(sums.user_U)
     weight_DU = np.ones((draws + 1, users))
     if users:
-        weight_DU[1:] = rng.multinomial(users, np.full(users, 1 / users), size=draws)
+        weight_DU[1:] = drawn_counts(rng, users, users, draws)
     squared_U = _squared_norm(sums.sum_UF)
     pairs_U = sums.pairs_U.astype(np.float64)
     squared_weight_DU = np.square(weight_DU)

@@ -110,7 +110,7 @@ def _of_one_quantity(
         for one in result.measured
         if (one.quantity, one.metric) == (quantity, metric)
     }
-    seeds = _between_seeds([one for _, one in measured.values()])
+    seeds = _between_seeds([one for _, one in measured.values()], same_adapters=quantity == "difficulty")
     generator = np.random.default_rng(seed)
     parts = {split: _parts(one, seeds, generator) for split, (_, one) in measured.items()}
     placebos = {
@@ -203,9 +203,10 @@ class _Parts:
     uncertainty: float
 
 
-def _between_seeds(measured: Sequence[Measured]) -> _Pooled | None:
+def _between_seeds(measured: Sequence[Measured], same_adapters: bool) -> _Pooled | None:
     """The variance of one seed's value beyond user-by-seed noise, pooled over the splits that have two seeds or more;
-    `deviations` are the seeds' own, at that variance."""
+    `deviations` are the seeds' own, at that variance. Where all splits look at the same adapters (the baseline's), more
+    splits do not make it better known."""
     several = [one for one in measured if one.seeds > 1 and len(one.user_draws_D)]
     freedom = sum(one.seeds - 1 for one in several)
     if not freedom:
@@ -215,7 +216,8 @@ def _between_seeds(measured: Sequence[Measured]) -> _Pooled | None:
     variance = max(0.0, observed - noise)
     scale = np.sqrt(variance / observed) if observed else 0.0
     deviations = [scale * np.sqrt(one.seeds / (one.seeds - 1)) * (one.by_seed_S - one.estimate) for one in several]
-    return _Pooled(variance, observed**2 / freedom, np.concatenate(deviations))
+    known = max(one.seeds - 1 for one in several) if same_adapters else freedom
+    return _Pooled(variance, observed**2 / known, np.concatenate(deviations))
 
 
 def _parts(one: Measured, seeds: _Pooled | None, generator: np.random.Generator) -> _Parts | None:

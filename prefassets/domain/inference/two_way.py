@@ -99,7 +99,10 @@ def measure(
         sums = _sums(scored, QUANTITIES[quantity])
         if sums is not None:
             generator = np.random.default_rng(seed)
-            weights = {group: _user_draws(generator, users, draws) for group, users in sums.users.items()}
+            weights = {  # of a lone user no spread is known
+                group: drawn_counts(generator, users, users - 1, draws) if users > 1 else None
+                for group, users in sums.users.items()
+            }
             found += [_measure(quantity, metric, sums, weights) for metric in metrics]
     return found
 
@@ -144,12 +147,10 @@ def _sums(scored: pl.DataFrame, signs: Mapping[tuple[str, str], int]) -> _Sums |
     return _Sums(of_metric, arrays("pairs"), len(seeds), users, signs, dropped)
 
 
-def _user_draws(generator: np.random.Generator, users: int, draws: int) -> NDArray[np.float64] | None:
-    """How often each of a group's users is in each draw, D x U; None for a lone user, of whom no spread is known."""
-    if users < 2:
-        return None
-    drawn = generator.integers(users, size=(draws, users - 1)) + users * np.arange(draws)[:, None]
-    return np.bincount(drawn.ravel(), minlength=draws * users).reshape(draws, users).astype(np.float64)
+def drawn_counts(generator: np.random.Generator, units: int, drawn: int, draws: int) -> NDArray[np.float64]:
+    """How often each of `units` is among `drawn` of them with replacement, D x U."""
+    numbers = generator.integers(units, size=(draws, drawn)) + units * np.arange(draws)[:, None]
+    return np.bincount(numbers.ravel(), minlength=draws * units).reshape(draws, units).astype(np.float64)
 
 
 def _measure(quantity: str, metric: str, sums: _Sums, weights: Mapping[str, NDArray[np.float64] | None]) -> Measured:

@@ -89,8 +89,8 @@ def test_a_drawn_sample_gives_the_definition_of_that_sample(monkeypatch):
     times = np.array([2, 0] * 10)
 
     class Drawn:
-        def multinomial(self, users, chances, size):
-            return times[None, :]
+        def integers(self, users, size):
+            return np.repeat(np.arange(users), times)[None, :]
 
     within, between = by_definition(direction, user, conversation, times)
     monkeypatch.setattr(np.random, "default_rng", lambda seed: Drawn())
