@@ -57,7 +57,7 @@ DESIGNS = (
     Design("3 seeds, 5 folds, 8 placebos", 3, 5, 8),
 )
 MORE_DESIGNS = (Design("2 seeds, 5 folds", 2, 5, 0), Design("10 seeds, 1 fold", 10, 1, 0))
-EFFECTS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+EFFECTS = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0)
 OURS = ("CONFIRMED", "CONTRADICTED", "EQUIVALENT", "INCONCLUSIVE")
 
 

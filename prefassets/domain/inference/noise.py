@@ -137,7 +137,7 @@ def simulate(model: NoiseModel, design: Design, contrast_pp: float, generator: n
     shift_CFS = _shifts(generator, design, training, seed)
     rest = np.sqrt(max(0.0, 1 - model.user - model.pair))
 
-    frames = []
+    parts: dict[str, list[NDArray]] = {name: [] for name in SCORED}
     for number, (group, all_pairs) in enumerate((("A", design.pairs_per_user_a), ("B", design.pairs_per_user_b))):
         users = generator.permutation(len(all_pairs))
         held_out = users[: round(len(users) * design.folds / FOLDS)]
@@ -153,20 +153,18 @@ def simulate(model: NoiseModel, design: Design, contrast_pp: float, generator: n
             for replicate in range(design.seeds):
                 margin_P = common_P + shift_CFS[cohort, fold_U, replicate][user_P]
                 margin_P = margin_P + rest * generator.standard_normal(len(user_P))
-                frames.append(
-                    pl.DataFrame(
-                        {
-                            "seed": replicate,
-                            "adapter": adapter,
-                            "user_id": held_out + number * 1_000_000,
-                            "user_group": group,
-                            "pairs": pairs_U,
-                            "correct": np.add.reduceat(margin_P > 0, starts, dtype=np.int64),
-                            "margin": np.add.reduceat(margin_P, starts),
-                        }
-                    )
-                )
-    return pl.concat(frames)
+                columns = {
+                    "seed": np.full(len(held_out), replicate),
+                    "adapter": np.full(len(held_out), adapter),
+                    "user_id": held_out + number * 1_000_000,
+                    "user_group": np.full(len(held_out), group),
+                    "pairs": pairs_U,
+                    "correct": np.add.reduceat(margin_P > 0, starts, dtype=np.int64),
+                    "margin": np.add.reduceat(margin_P, starts),
+                }
+                for name, values in columns.items():
+                    parts[name].append(values)
+    return pl.DataFrame({name: np.concatenate(values) for name, values in parts.items()})
 
 
 def _shifts(generator: np.random.Generator, design: Design, training: float, seed: float) -> NDArray[np.float64]:
