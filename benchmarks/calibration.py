@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import click
@@ -242,7 +243,7 @@ def main(runs: int, scale: float, studies: int, home: Path | None) -> None:
     some = np.concatenate(next(iter(groups.values())))
     models = {f"design effect {size}": noise.with_design_effect(size, some) for size in (2, 3)}
     models["design effect 2, training samples 1 point"] = replace(models["design effect 2"], training_pp=1.0)
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:  # polars' threads do not survive a fork
         rows = list(pool.map(_one_row, jobs(models, DESIGNS, (0.0, 5.0), groups, studies)))
         fewer = max(10, studies // 5)
         curves = pl.DataFrame(list(pool.map(_one_power, jobs(models, DESIGNS + MORE_DESIGNS, EFFECTS, groups, fewer))))
