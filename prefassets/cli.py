@@ -333,21 +333,6 @@ def verdicts(study: Study | None, contrasts: Path | None, form: str) -> None:
 
 
 @cli.command()
-@click.argument("study", type=StudyName())
-def report(study: Study) -> None:
-    """Write the page of STUDY, one HTML file with its verdicts and figures, as its cells stand now; print its path."""
-    from prefassets.resources.estimates import connect_current
-    from prefassets.resources.reports import READS, write_page
-
-    store = _home_in_use()
-    with connect_current(store, READS) as connection:
-        path, cells = write_page(store, study, connection)
-    click.echo(path)
-    if unfinished := sum(cells.values()) - cells.get("finished", 0):
-        click.echo(f"{unfinished} of {len(study.cells)} cells are not finished; the page says which", err=True)
-
-
-@cli.command()
 @click.argument("query")
 @format_option
 def sql(query: str, form: str) -> None:
@@ -362,6 +347,21 @@ def sql(query: str, form: str) -> None:
             show(connection.sql(query).pl(), form)
         except duckdb.Error as error:
             raise click.ClickException(str(error)) from error
+
+
+@cli.command()
+@click.argument("study", type=StudyName())
+def report(study: Study) -> None:
+    """Write the page of STUDY, one HTML file with its verdicts and figures, as its cells stand now; print its path."""
+    from prefassets.resources.estimates import connect_current
+    from prefassets.resources.reports import READS, write_page
+
+    store = _home_in_use()
+    with connect_current(store, READS) as connection:
+        path, cells = write_page(store, study, connection)
+    click.echo(path)
+    if unfinished := sum(cells.values()) - cells.get("finished", 0):
+        click.echo(f"{unfinished} of {len(study.cells)} cells are not finished; the page says which", err=True)
 
 
 @cli.command()
