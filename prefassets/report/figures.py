@@ -194,13 +194,14 @@ def heterogeneity(rows: pl.DataFrame, splits: Sequence[str]) -> str:
 # ---- curves
 
 
-def baseline_curve(curve: pl.DataFrame, wanted_pp: float) -> str:
+def baseline_curve(curve: pl.DataFrame, wanted_pp: float | None) -> str:
     """Training pref_acc of the baseline, each seed and their mean, beside what the gate wants of its last fifth.
 
     Args:
         curve: rows of `verdicts.learning_curve` of the cohort `everyone`, at least one.
-        wanted_pp: percent that the gate wants.
+        wanted_pp: percent that the gate wants; None if that is not known.
     """
+    wanted = [] if wanted_pp is None else [wanted_pp]
     with _styled("baseline"):
         figure, (axes,) = _panel(WIDTH, [2.1], legend_lines=2)
         for _, rows in curve.group_by("seed", maintain_order=True):
@@ -209,8 +210,8 @@ def baseline_curve(curve: pl.DataFrame, wanted_pp: float) -> str:
         axes.plot(mean["step"], mean["mean"], color=INK, lw=2.2)
         _, last = _range(mean["step"])
         axes.axvspan(0.8 * last, last, color=BAND, lw=0, zorder=0)
-        axes.axhline(wanted_pp, color=INK, lw=1, ls=(0, (4, 2)))
-        low, high = _range(mean["lowest"], mean["highest"], wanted_pp)
+        low, high = _range(mean["lowest"], mean["highest"], *wanted)
+        axes.hlines(wanted, 0, last, color=INK, lw=1, ls=(0, (4, 2)))
         axes.set_ylim(low - 4, high + 4)
         axes.set_xlim(0, last)
         axes.set_xlabel("training step")
@@ -221,11 +222,16 @@ def baseline_curve(curve: pl.DataFrame, wanted_pp: float) -> str:
             [
                 Line2D([], [], color=INK, lw=2.2, label=f"mean of {_count(seeds, 'seed')}"),
                 Line2D([], [], color=FAINT, lw=0.7, label="one seed"),
-                Line2D([], [], color=INK, lw=1, ls=(0, (4, 2)), label=f"wanted: {wanted_pp:.0f} %"),
+                *(Line2D([], [], color=INK, lw=1, ls=(0, (4, 2)), label=f"wanted: {value:.0f} %") for value in wanted),
                 Patch(color=BAND, label="last fifth, which the gate reads"),
             ],
         )
-        label = f"Learning curve of the baseline, ending at {mean['mean'][-1]:.0f} %; {wanted_pp:.0f} % wanted"
+        label = "; ".join(
+            [
+                f"Learning curve of the baseline, ending at {mean['mean'][-1]:.0f} %",
+                *(f"{value:.0f} % wanted" for value in wanted),
+            ]
+        )
         return _svg(figure, "baseline", label)
 
 

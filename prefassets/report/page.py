@@ -89,6 +89,7 @@ def _figures(study: Study, rows: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     curve, gaps = rows["verdicts.learning_curve"], rows["verdicts.score_gap"].filter(pl.col("split").is_not_null())
     seeds = rows["verdicts.per_seed"].filter(readout="held_out")
     baseline, groups = curve.filter(pl.col("split").is_null()), curve.filter(pl.col("split").is_not_null())
+    wanted = rows["verdicts.gate"].filter(gate="baseline_trained")["wanted_pp"]
     measured = not verdict["estimate_pp"].drop_nulls().is_empty()
     spread = rows["verdicts.heterogeneity"]
     by_curve, by_gap = _by_split(groups), _by_split(gaps)
@@ -99,7 +100,7 @@ def _figures(study: Study, rows: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
         "interactions": Markup(figures.interactions(verdict, estimate))
         if not estimate.filter(quantity="interaction").is_empty()
         else None,
-        "baseline_curve": Markup(figures.baseline_curve(baseline, study.gates.least_baseline_pp))
+        "baseline_curve": Markup(figures.baseline_curve(baseline, next(iter(wanted), None)))
         if not baseline.is_empty()
         else None,
         "group_curves": {

@@ -43,7 +43,7 @@ def written(states=STATES):
         * len(demo.STUDY.cells),
         "verdicts.counted": [{"study": "demo"}] * len(demo.STUDY.cells),
         "verdicts.gate": [
-            {"gate": "baseline_trained", "state": "failed", "withholds": False, "on_failure": "warn"}
+            {"gate": "baseline_trained", "state": "failed", "wanted_pp": 70.0, "withholds": False, "on_failure": "warn"}
             | {"explanation": "the baseline is at 56.7 %"}
         ],
         "verdicts.verdict": [

@@ -110,3 +110,9 @@ def test_points_lie_where_their_numbers_say(findings):
     expected = [[ticks["0"] + per_point * end for end in ends] for ends in ([-15, -5], [5, 15])]
     for ends in expected:
         assert any(bar == pytest.approx(ends, abs=0.05) for bar in bars), (ends, bars)
+
+
+def test_the_baseline_is_drawn_beside_what_is_wanted_of_it(findings):
+    curve = findings.tables["verdicts.learning_curve"].filter(pl.col("split").is_null())
+    assert "wanted: 70 %" in words(figures.baseline_curve(curve, 70.0))
+    assert "mean of 3 seeds" in words(figures.baseline_curve(curve, None))
