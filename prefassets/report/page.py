@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -31,6 +32,11 @@ class Findings:
 
 def render(findings: Findings, made: datetime) -> str:
     """The page as HTML text. Equal findings give equal pages, but for the line that says when it was `made` (UTC)."""
+    return _template().render(**_told(findings), made=made)
+
+
+@cache
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("prefassets.report", "."),
         autoescape=True,
@@ -39,7 +45,7 @@ def render(findings: Findings, made: datetime) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"points": _points, "interval": _interval, "p": _p, "words": _words}
-    return environment.get_template("page.html").render(**_told(findings), made=made)
+    return environment.get_template("page.html")
 
 
 def _told(findings: Findings) -> dict[str, Any]:
