@@ -184,7 +184,7 @@ def finish(study: Study, stale: bool = False) -> None:
         for line in launcher.train(study, states):
             _say(line)
     finally:
-        _say("verdicts and warehouse.duckdb")
+        _say("verdicts, pages and warehouse.duckdb")
         launcher.judge()
 
 
@@ -432,6 +432,21 @@ def sql(query: str, form: str) -> None:
             show(connection.sql(query).pl(), form)
         except duckdb.Error as error:
             raise click.ClickException(str(error)) from error
+
+
+@cli.command()
+@click.argument("study", type=StudyName())
+def report(study: Study) -> None:
+    """Write the page of STUDY, one HTML file with its verdicts and figures, as its cells stand now; print its path."""
+    from prefassets.resources.estimates import connect_current
+    from prefassets.resources.reports import READS, write_page
+
+    store = _home_in_use()
+    with connect_current(store, READS) as connection:
+        path, cells = write_page(store, study, connection)
+    click.echo(path)
+    if unfinished := sum(cells.values()) - cells.get("finished", 0):
+        click.echo(f"{unfinished} of {len(study.cells)} cells are not finished; the page says which", err=True)
 
 
 @cli.command()

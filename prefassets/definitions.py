@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from prefassets.assets import evidence, inference, model, prism, splits, studies, training, verdicts, warehouse
+from prefassets.assets import evidence, inference, model, prism, report, splits, studies, training, verdicts, warehouse
 from prefassets.resources.store import Store
 from prefassets.settings import settings
 
@@ -11,6 +11,7 @@ ASSETS = [
     *training.STUDY_ASSETS,
     *training.COLLECTED_ASSETS,
     *verdicts.ASSETS,
+    *report.ASSETS,
 ]
 CHECKS = dg.load_asset_checks_from_modules([prism, evidence, splits, training, verdicts])
 
@@ -27,14 +28,14 @@ defs = dg.Definitions(
         ),
         dg.define_asset_job(
             "verdicts",
-            selection=dg.AssetSelection.groups("training", "verdicts", "warehouse"),
-            description="Collect what is finished, judge it, publish warehouse.duckdb. Runs on whatever seeds exist.",
+            selection=dg.AssetSelection.groups("training", "verdicts", "report", "warehouse"),
+            description="Collect what is finished, judge it, write pages, publish warehouse.duckdb. Any seeds will do.",
         ),
     ],
     sensors=[
         dg.AutomationConditionSensorDefinition(
             "after_any_change",
-            target=dg.AssetSelection.groups("evidence", "training", "verdicts", "warehouse"),
+            target=dg.AssetSelection.groups("evidence", "training", "verdicts", "report", "warehouse"),
             default_status=dg.DefaultSensorStatus.RUNNING,
         )
     ],

@@ -176,8 +176,8 @@ class Launcher:
             raise RunFailed("\n".join(failures))
 
     def judge(self) -> None:
-        """Collect what is finished, run the verdict tables, and publish warehouse.duckdb."""
-        self.run("verdicts and warehouse.duckdb", self._group("training", "verdicts", "warehouse"))
+        """Collect what is finished, run the verdict tables, write the studies' pages, and publish warehouse.duckdb."""
+        self.run("verdicts, pages and warehouse.duckdb", self._group("training", "verdicts", "report", "warehouse"))
 
     # ---- through the daemon
 

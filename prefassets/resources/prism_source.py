@@ -5,7 +5,6 @@ from pathlib import Path
 import polars as pl
 
 from prefassets.domain.prism.released import Released, check_released, read_released
-from prefassets.domain.prism.synthetic import synthetic_prism
 from prefassets.resources.store import DataSource
 from prefassets.resources.tables import TABLES
 
@@ -26,6 +25,10 @@ def load(source: DataSource) -> tuple[Released, pl.DataFrame]:
     """
     nothing_planted = TABLES["prism.planted_truth"].empty()
     if source.prism == "synthetic":
+        from prefassets.domain.prism.synthetic import (
+            synthetic_prism,
+        )  # scipy takes half a second: only where it is used
+
         made = synthetic_prism(source.seed, source.scale)
         return check_released(made.survey, made.utterances), made.planted_truth
     if source.prism == "hub":

@@ -3,6 +3,7 @@
 home.json                                     what the home is pinned to: data source, scale, seed
 tables/<schema>/<table>/<value>/.../part.parquet   one file per partition
 artifacts/<name>/...                          adapters and models; `record.json` is written last
+reports/<study>.html                          the page of a study
 warehouse.duckdb                              the database that people query (see `warehouse.py`)
 dagster/                                      Dagster's own state
 """
@@ -259,6 +260,12 @@ class Store(dg.ConfigurableResource):
             yield Path(temporary), Path(path) if self._files.exists(path) else None
             # What somebody wrote into the old file and left in its log must not be replayed into the new one.
             Path(f"{path}.wal").unlink(missing_ok=True)
+
+    def write_file(self, name: str, content: bytes) -> str:
+        """Make `content` the whole of the home's file `name`; returns its path."""
+        path = self._path(name)
+        self._write(path, content)
+        return path
 
     def stray_files(self) -> list[str]:
         """Temporary files that a killed process left behind; they are never read and may be deleted."""

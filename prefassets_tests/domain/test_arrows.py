@@ -13,11 +13,20 @@ FORBIDDEN = {  # folder -> what nothing in it may import
         "dagster",
         "duckdb",
         "prefassets.assets",
+        "prefassets.report",
         "prefassets.resources",
         "prefassets.studies",
         "prefassets.cli",
     ),
-    "studies": ("dagster", "duckdb", "prefassets.assets", "prefassets.resources", "prefassets.cli"),
+    "studies": (
+        "dagster",
+        "duckdb",
+        "prefassets.assets",
+        "prefassets.report",
+        "prefassets.resources",
+        "prefassets.cli",
+    ),
+    "report": ("dagster", "duckdb", "pathlib", "os", "prefassets.assets", "prefassets.resources", "prefassets.cli"),
     "resources": ("prefassets.assets", "prefassets.cli", "prefassets.definitions"),
     "assets": ("prefassets.cli", "prefassets.definitions", "prefassets.launch"),
 }
@@ -45,7 +54,7 @@ def test_imports_run_one_way():
 
 
 def test_importing_the_definitions_does_not_import_torch():
-    heavy = ("torch", "transformers", "trl", "peft", "sklearn", "statsmodels")
+    heavy = ("torch", "transformers", "trl", "peft", "sklearn", "statsmodels", "scipy", "matplotlib")
     code = f"import sys, prefassets.definitions; print([name for name in {heavy} if name in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

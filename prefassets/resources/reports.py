@@ -1,0 +1,56 @@
+"""`reports/<study>.html`: what a home holds of a study, read for its page, and the page put in its place."""
+
+from datetime import UTC, datetime
+
+import duckdb
+import polars as pl
+
+from prefassets.resources.cells import cell_states
+from prefassets.resources.sql_tables import all_tables
+from prefassets.resources.store import Store
+from prefassets.studies.study import Study
+
+READS = (
+    "training.cells",
+    "verdicts.counted",
+    "verdicts.gate",
+    "verdicts.verdict",
+    "verdicts.estimate",
+    "verdicts.per_seed",
+    "verdicts.transfer",
+    "verdicts.learning_curve",
+    "verdicts.mid_curve",
+    "verdicts.score_gap",
+    "verdicts.heterogeneity",
+    "splits.balance",
+    "prism.planted_truth",
+)
+
+
+def write_page(store: Store, study: Study, connection: duckdb.DuckDBPyConnection) -> tuple[str, dict[str, int]]:
+    """Make a study's page from the tables `READS` of `connection`; returns its path, and cells by state."""
+    from prefassets.report.page import Findings, render  # matplotlib takes a second: only where a page is made
+
+    states = cell_states(store, study)
+    cells = pl.DataFrame(
+        [(state.cell.cohort, state.cell.seed_key, state.state, state.reason) for state in states],
+        {"cohort": pl.String, "seed": pl.String, "state": pl.String, "reason": pl.String},
+        orient="row",
+    )
+    tables = {table: _rows(connection, table, study) for table in READS}
+    page = render(Findings(study, str(store.source()), cells, tables), datetime.now(UTC))
+    path = store.write_file(f"reports/{study.name}.html", page.encode())
+    return path, {str(state): count for state, count in cells["state"].value_counts(sort=True).iter_rows()}
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, table: str, study: Study) -> pl.DataFrame:
+    """The study's own rows: by its name, its reference pass, or its splits."""
+    columns = all_tables()[table].columns
+    whose: tuple[str, object]
+    if "study" in columns:
+        whose = "study = $whose", study.name
+    elif "reference" in columns:
+        whose = "reference = $whose", study.reference
+    else:
+        whose = "list_contains($whose, split)", list(study.expected)
+    return connection.sql(f"from {table} where {whose[0]}", params={"whose": whose[1]}).pl()
