@@ -207,7 +207,10 @@ def test_plan_counts_what_two_studies_share(empty_home):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("missing", "dpo_w3"), "there is no study 'dpo_w3'; there are demo, dpo_confirm, dpo_matched, dpo_ol, dpo_v1"),
+        (
+            ("missing", "dpo_w3"),
+            "there is no study 'dpo_w3'; there are demo, demo_placebos, dpo_confirm, dpo_matched, dpo_ol, dpo_v1",
+        ),
         (("verdicts", "demo"), "holds nothing yet"),
         (("verdicts",), "give a STUDY or --contrasts"),
         (("sql", "select 1"), "holds nothing yet"),
