@@ -49,6 +49,9 @@ gates as (
     select
         study,
         string_agg(explanation, '; ' order by gate) filter (where withholds) as withheld,
+        -- What the gate reads must not be hidden by it: a control that differs says so itself.
+        string_agg(explanation, '; ' order by gate) filter (where withholds and gate <> 'null_controls_hold')
+            as controls_withheld,
         string_agg(explanation, '; ' order by gate) filter (where state <> 'passed' and not withholds) as warned
     from verdicts.gate
     group by all
@@ -66,19 +69,19 @@ rules as (
 gathered as (
     select
         split.study, split.split, split.role, split.expected, split.expected_sign, split.null_tolerance_pp,
+        split.role in ('null control', 'placebo') as is_control,
         coalesce(seeds_run, 0) as seeds_run, split.seeds_planned,
         contrast.estimate as estimate_pp, contrast.lower as lower_pp, contrast.upper as upper_pp,
         contrast.p, contrast.p_adjusted, contrast.adjustment, contrast.p_equivalence,
         contrast.minimum_detectable as minimum_detectable_pp, contrast.note, contrast.training_sd,
         interaction.estimate as interaction_pp, interaction.lower as interaction_lower_pp,
         interaction.upper as interaction_upper_pp, interaction.p_adjusted as interaction_p,
-        exposure_ratio, withheld, warned, reported_rule, reported_rule_tail,
+        exposure_ratio, if(is_control, controls_withheld, withheld) as withheld, warned, reported_rule, reported_rule_tail,
         contrast.digest is distinct from basis.digest as outdated,
         coalesce(contrast.p_adjusted < 0.05, false) as differs,
         coalesce(contrast.p_equivalence < 0.05, false) as equivalent,
         coalesce(interaction.p_adjusted < 0.05, false) as interacts,
-        coalesce(better_at_home, false) as directional,
-        split.role in ('null control', 'placebo') as is_control
+        coalesce(better_at_home, false) as directional
     from studies.split as split
     left join contrast using (study, split)
     left join interaction using (study, split)
