@@ -205,6 +205,17 @@ def test_a_user_whom_one_seed_did_not_score_is_said(home):
         )
 
 
+def test_seeds_of_two_recipes_are_not_pooled_in_silence(home):
+    with connect_current(home, VERDICT) as connection:
+        assert "recipes" not in verdicts(connection)["region"]["cautions"]
+    for cell in cells_of(STUDY, "region", {123}):
+        finish(home, cell, recipe="before the study file was changed")
+    with connect_current(home, VERDICT) as connection:
+        found = verdicts(connection)["region"]
+    assert found["seeds_run"] == 3
+    assert "its adapters were trained by 2 recipes, as some are stale" in found["cautions"]
+
+
 def test_a_home_without_cells_has_a_verdict_for_every_planned_split(store):
     assert dg.materialize([studies], resources={"store": store}).success
     with connect_current(store, [*VERDICT, estimates.TABLE]) as connection:
