@@ -13,6 +13,7 @@ from prefassets.assets.studies import studies
 from prefassets.resources import estimates
 from prefassets.resources.cells import artifact
 from prefassets.resources.estimates import connect_current, estimate_study
+from prefassets.resources.power import noise_of
 from prefassets.resources.tables import TABLES
 from prefassets.studies import all_studies
 
@@ -222,6 +223,11 @@ def test_a_home_without_cells_has_a_verdict_for_every_planned_split(store):
         assert connection.sql("from verdicts.estimate").pl().is_empty()
         states = connection.sql("select distinct state, sentence from verdicts.verdict").fetchall()
     assert states == [("INCONCLUSIVE", "No seed has both groups finished.")]
+
+
+def test_power_knows_that_without_placebos_the_spread_between_training_samples_is_unknown(home):
+    of, model, training_known = noise_of(home, OTHER)
+    assert (of, model.training_pp, training_known) == ("demo", 0.0, False)
 
 
 # ---- out of date
