@@ -261,7 +261,7 @@ def plan(study: Study, form: str) -> None:
         ),
         *((f"deviation {number}", text) for number, text in enumerate(study.deviations, start=1)),
     ]
-    show(pl.DataFrame(rows, ["plan", study.name], orient="row"), form, study.question)
+    show(pl.DataFrame(rows, ["plan", study.name], orient="row"), form, f"{study.name}: {study.question}")
 
 
 VERDICTS = """
