@@ -261,7 +261,7 @@ def plan(study: Study, form: str) -> None:
         ),
         *((f"deviation {number}", text) for number, text in enumerate(study.deviations, start=1)),
     ]
-    show(pl.DataFrame(rows, ["plan", study.name], orient="row"), form, study.question)
+    show(pl.DataFrame(rows, ["plan", study.name], orient="row"), form, f"{study.name}: {study.question}")
 
 
 VERDICTS = """
@@ -269,7 +269,7 @@ VERDICTS = """
         split, expected, seeds_run, seeds_planned, state, finding, sentence, cautions,
         estimate_pp, lower_pp, upper_pp, p, p_adjusted, adjustment, p_equivalence, minimum_detectable_pp,
         interaction_pp, interaction_lower_pp, interaction_upper_pp, interaction_p, exposure_ratio,
-        reported_rule, reported_rule_tail
+        gate_warnings, reported_rule, reported_rule_tail
     from verdicts.verdict
     where study = $study
     order by list_position($splits, split)
@@ -406,6 +406,12 @@ def power(study: Study, effect: float, repetitions: int, design_effect: float | 
 
     Users' pairs are those of this home; how users, seeds and training samples spread is taken from the study's own
     scored cells, or where it has none yet from those of the study in this home that has most.
+
+    \b
+    minimum detectable  the true difference that four of five such studies find
+    found               share of simulated splits found with the right sign, and its 95 % interval
+    covered             share of 95 % intervals that hold the true difference
+    times the users     how many times the held-out users would find it in four of five; empty if no number would
     """
     from prefassets.resources.power import power_table
 

@@ -38,8 +38,9 @@ class NothingMeasured(ValueError):
     """A home has no scored cells from which spread could be learned."""
 
 
-def noise_of(store: Store, study: Study) -> tuple[str, NoiseModel]:
-    """The noise model of a study's own cells, or of the best measured other study's; and whose it is.
+def noise_of(store: Store, study: Study) -> tuple[str, NoiseModel, bool]:
+    """The noise model of a study's own cells, or of the best measured other study's: whose it is, the model, and
+    whether the spread between training samples could be told; without placebo splits it could not, and is taken as 0.
 
     Raises:
         NothingMeasured: no study of this home has two scored seeds.
@@ -55,7 +56,8 @@ def noise_of(store: Store, study: Study) -> tuple[str, NoiseModel]:
         of, seed_sd, training_sd = spreads.row(0)
         pairs = connection.sql(_SCORED_PAIRS, params={"study": of}).pl()
     # A contrast is a difference of two adapters, each with its own.
-    return of, fit(pairs, seed_pp=seed_sd / np.sqrt(2), training_pp=(training_sd or 0.0) / np.sqrt(2))
+    model = fit(pairs, seed_pp=seed_sd / np.sqrt(2), training_pp=(training_sd or 0.0) / np.sqrt(2))
+    return of, model, training_sd is not None
 
 
 def power_table(
@@ -67,7 +69,7 @@ def power_table(
         NothingMeasured: the home has no scored cells.
         ValueError: the study has no directional split with users in this home.
     """
-    of, model = noise_of(store, study)
+    of, model, training_known = noise_of(store, study)
     groups = store.query(
         "select split, user_group, count(*) as pairs from splits.assignments join prism.pairs using (user_id)"
         " where user_group is not null group by split, user_group, user_id order by all"
@@ -112,9 +114,14 @@ def power_table(
         if len(enough)
         else f"none of these finds {POWER:.0%} of differences of {effect_pp:g} points: more users are needed"
     )
+    between_samples = (
+        f"{model.training_pp:.1f} between training samples"
+        if training_known
+        else f"by nothing between training samples, which {of} cannot tell without placebo splits: power may be less"
+    )
     return [
         f"spread as in {of}: accuracy {model.accuracy:.2f}, share of variance from users {model.user:.2f}, from pairs "
         f"{model.pair:.2f}; one adapter's accuracy varies by {model.seed_pp:.1f} points between seeds and "
-        f"{model.training_pp:.1f} between training samples",
+        f"{between_samples}",
         least,
     ], table

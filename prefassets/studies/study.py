@@ -52,7 +52,8 @@ class Gates:
 
     `baseline_trained`: the baseline's mean pref_acc at the tail of its training, in percent, reaches `wanted_pp`.
     `null_controls_hold`: no null control or placebo differs (Holm p < .05) by what cannot be shown to lie within
-    `wanted_pp`. How each is measured: `sql/verdicts/gate.sql`.
+    `wanted_pp`; where it withholds, the controls' own verdicts still stand.
+    How each is measured: `sql/verdicts/gate.sql`.
     """
 
     baseline_trained: Gate = Gate(wanted_pp=70.0)

@@ -13,6 +13,7 @@ from prefassets.assets.studies import studies
 from prefassets.resources import estimates
 from prefassets.resources.cells import artifact
 from prefassets.resources.estimates import connect_current, estimate_study
+from prefassets.resources.power import noise_of
 from prefassets.resources.tables import TABLES
 from prefassets.studies import all_studies
 
@@ -205,12 +206,28 @@ def test_a_user_whom_one_seed_did_not_score_is_said(home):
         )
 
 
+def test_seeds_of_two_recipes_are_not_pooled_in_silence(home):
+    with connect_current(home, VERDICT) as connection:
+        assert "recipes" not in verdicts(connection)["region"]["cautions"]
+    for cell in cells_of(STUDY, "region", {123}):
+        finish(home, cell, recipe="before the study file was changed")
+    with connect_current(home, VERDICT) as connection:
+        found = verdicts(connection)["region"]
+    assert found["seeds_run"] == 3
+    assert "its adapters were trained by 2 recipes, as some are stale" in found["cautions"]
+
+
 def test_a_home_without_cells_has_a_verdict_for_every_planned_split(store):
     assert dg.materialize([studies], resources={"store": store}).success
     with connect_current(store, [*VERDICT, estimates.TABLE]) as connection:
         assert connection.sql("from verdicts.estimate").pl().is_empty()
         states = connection.sql("select distinct state, sentence from verdicts.verdict").fetchall()
     assert states == [("INCONCLUSIVE", "No seed has both groups finished.")]
+
+
+def test_power_knows_that_without_placebos_the_spread_between_training_samples_is_unknown(home):
+    of, model, training_known = noise_of(home, OTHER)
+    assert (of, model.training_pp, training_known) == ("demo", 0.0, False)
 
 
 # ---- out of date

@@ -44,13 +44,14 @@ def gates(run_sql, controls=(), on_failure="warn", **given):
 
 WITHIN, DIFFERS, WIDE = (1.0, 0.6, 0.01), (-8.0, 0.01, 0.9), (2.0, 0.6, 0.3)
 SMALL = (1.5, 0.01, 0.01)  # surely there, surely small
+FAR_BUT_WIDE = (9.0, 0.2, 0.8)
 NO_INTERVAL = (3.0, None, None)
 
 
 def counted(small, planned, differing, largest):
     return (
-        f"{small} of {planned} null controls and placebos shown to differ by less than 5.0 points, {differing} "
-        f"to differ; largest difference {largest}"
+        f"{small} of {planned} null controls and placebos shown to differ by less than 5.0 points, {differing}; "
+        f"largest difference {largest}"
     )
 
 
@@ -64,25 +65,31 @@ def counted(small, planned, differing, largest):
             [WITHIN, SMALL],
             "passed",
             False,
-            counted(2, 2, 0, "1.5 points (control_1)"),
+            counted(2, 2, "0 to differ", "1.5 points (control_1)"),
         ),
         (
             [WITHIN, WITHIN, DIFFERS],
             "failed",
             True,
-            counted(2, 3, 1, "8.0 points (control_2)"),
+            counted(2, 3, "1 to differ (control_2)", "8.0 points (control_2)"),
+        ),
+        (
+            [FAR_BUT_WIDE, DIFFERS],
+            "failed",
+            True,
+            counted(0, 2, "1 to differ (control_1)", "9.0 points (control_0)"),  # the largest is not the one shown
         ),
         (
             [WITHIN, WIDE],
             "undecided",
             False,
-            counted(1, 2, 0, "2.0 points (control_1)"),
+            counted(1, 2, "0 to differ", "2.0 points (control_1)"),
         ),
         (
             [WITHIN, None],
             "undecided",
             False,
-            counted(1, 2, 0, "1.0 points (control_0)"),
+            counted(1, 2, "0 to differ, 1 without an interval yet", "1.0 points (control_0)"),
         ),
     ],
 )

@@ -244,6 +244,14 @@ def test_withheld_verdicts_keep_their_numbers(run_sql):
     assert row["gate_warnings"] is None
 
 
+@pytest.mark.parametrize("role", ["null control", "placebo"])
+def test_the_control_that_fails_the_gate_is_not_hidden_by_it(run_sql, role):
+    assert verdict(run_sql, (6.0, 0.01), role=role, gates=[WITHHELD])["state"] == "CONTRADICTED"
+    untrained = {"gate": "baseline_trained", "state": "failed", "withholds": True, "explanation": "baseline at 60 %"}
+    row = verdict(run_sql, (6.0, 0.01), role=role, gates=[WITHHELD, untrained])
+    assert (row["state"], row["sentence"]) == ("INCONCLUSIVE", "Withheld: baseline at 60 %.")
+
+
 def test_a_gate_that_only_warns_leaves_the_verdict_and_is_quoted(run_sql):
     gates = [
         {"gate": "baseline_trained", "state": "failed", "withholds": False, "explanation": "baseline at 60 %"},

@@ -31,10 +31,10 @@ def test_a_larger_base_model_is_all_that_differs_from_the_study_it_repeats(size)
     assert differing == {"name", "question", "base_model", "variant_of"}
 
 
-def test_the_confirmation_uses_seeds_and_users_that_no_report_has_seen():
+def test_the_confirmation_uses_seeds_that_no_report_has_seen_and_folds_that_dpo_w2_did_not_judge():
     study = all_studies()["dpo_confirm"]
     assert not set(study.seeds) & {42, 123, 456, 789, 999}
-    assert 0 not in study.folds
+    assert not set(study.folds) & set(dpo_w2.STUDY.folds)
     assert {split: expected.value for split, expected in study.expected.items()} == {
         "familiarity": "A > B",  # +5.16 points, 5 of 5 seeds
         "behavioral": "A < B",  # -3.44 points, 5 of 5 seeds

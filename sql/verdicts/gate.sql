@@ -17,6 +17,8 @@ controls as (
         count(*) as planned,
         count(p) as tested,
         count(*) filter (where p_adjusted < 0.05 and p_equivalence >= 0.05) as differing,
+        string_agg(split.split, ', ' order by split.split) filter (where p_adjusted < 0.05 and p_equivalence >= 0.05)
+            as differing_names,
         count(*) filter (where p_equivalence < 0.05) as equivalent,
         max(abs(estimate)) as largest_pp,
         arg_max(estimate.split, abs(estimate)) as largest_in
@@ -40,7 +42,7 @@ measured as (
             when equivalent = planned then 'passed'
             else 'undecided'
         end as state,
-        seeds_run, planned, tested, differing, equivalent, largest_in
+        seeds_run, planned, tested, differing, differing_names, equivalent, largest_in
     from studies.gate
     left join trained using (study)
     left join controls using (study)
@@ -57,9 +59,10 @@ select
         when planned is null then 'the study plans no null control or placebo'
         when state = 'not measured' then 'no null control or placebo has an interval yet'
         else format(
-            '{} of {} null controls and placebos shown to differ by less than {:.1f} points, {} to differ; largest difference '
-            || '{:.1f} points ({})',
-            equivalent, planned, wanted_pp, differing, measured_pp, largest_in)
+            '{} of {} null controls and placebos shown to differ by less than {:.1f} points, {} to differ{}{}; '
+            || 'largest difference {:.1f} points ({})',
+            equivalent, planned, wanted_pp, differing, coalesce(' (' || differing_names || ')', ''),
+            if(tested < planned, format(', {} without an interval yet', planned - tested), ''), measured_pp, largest_in)
     end as explanation
 from measured
 order by study, gate

@@ -39,6 +39,13 @@ seeds as (
     group by all
 ),
 
+recipes as (
+    select study, split, count(distinct recipe) as recipes
+    from verdicts.scored_users
+    where adapter in ('A', 'B')
+    group by all
+),
+
 exposure as (
     select study, split, max(exposure_ratio) as exposure_ratio
     from splits.exposure
@@ -49,6 +56,9 @@ gates as (
     select
         study,
         string_agg(explanation, '; ' order by gate) filter (where withholds) as withheld,
+        -- What the gate reads must not be hidden by it: a control that differs says so itself.
+        string_agg(explanation, '; ' order by gate) filter (where withholds and gate <> 'null_controls_hold')
+            as controls_withheld,
         string_agg(explanation, '; ' order by gate) filter (where state <> 'passed' and not withholds) as warned
     from verdicts.gate
     group by all
@@ -66,25 +76,26 @@ rules as (
 gathered as (
     select
         split.study, split.split, split.role, split.expected, split.expected_sign, split.null_tolerance_pp,
+        split.role in ('null control', 'placebo') as is_control,
         coalesce(seeds_run, 0) as seeds_run, split.seeds_planned,
         contrast.estimate as estimate_pp, contrast.lower as lower_pp, contrast.upper as upper_pp,
         contrast.p, contrast.p_adjusted, contrast.adjustment, contrast.p_equivalence,
         contrast.minimum_detectable as minimum_detectable_pp, contrast.note, contrast.training_sd,
         interaction.estimate as interaction_pp, interaction.lower as interaction_lower_pp,
         interaction.upper as interaction_upper_pp, interaction.p_adjusted as interaction_p,
-        exposure_ratio, withheld, warned, reported_rule, reported_rule_tail,
+        recipes, exposure_ratio, if(is_control, controls_withheld, withheld) as withheld, warned, reported_rule, reported_rule_tail,
         contrast.digest is distinct from basis.digest as outdated,
         coalesce(contrast.p_adjusted < 0.05, false) as differs,
         coalesce(contrast.p_equivalence < 0.05, false) as equivalent,
         coalesce(interaction.p_adjusted < 0.05, false) as interacts,
-        coalesce(better_at_home, false) as directional,
-        split.role in ('null control', 'placebo') as is_control
+        coalesce(better_at_home, false) as directional
     from studies.split as split
     left join contrast using (study, split)
     left join interaction using (study, split)
     left join at_home using (study, split)
     left join seeds using (study, split)
     left join verdicts.basis as basis using (study, split)
+    left join recipes using (study, split)
     left join exposure using (study, split)
     left join gates using (study)
     left join rules using (study, split)
@@ -175,6 +186,7 @@ select
     end as sentence,
     concat_ws('; ',
         if(seeds_run < seeds_planned, format('{} of {} planned seeds', seeds_run, seeds_planned), null),
+        if(recipes > 1, format('its adapters were trained by {} recipes, as some are stale', recipes), null),
         if(exposure_ratio > 1.1, format('one group sees its pairs {:.1f} times as often', exposure_ratio), null),
         if(p is not null and training_sd is null, 'no placebo splits: spread over training users is not in the interval', null),
         if(obstacle is null and not is_control and differs and equivalent,
