@@ -193,7 +193,12 @@ def finish(study: Study, stale: bool = False) -> None:
 @click.option("--stale", is_flag=True, help="Also cells that were trained by another recipe than the study now says.")
 @click.option("--launch", is_flag=True, help="Train exactly these cells: by Dagster's daemon if it runs, else here.")
 @click.option(
-    "--format", "form", type=click.Choice(["lines", "table", "csv", "json"]), default="lines", show_default=True
+    "--format",
+    "form",
+    type=click.Choice(["lines", "table", "csv", "json"]),
+    default="lines",
+    show_default=True,
+    help="How to print the cells; all but lines say why.",
 )
 def missing(study: Study, stale: bool, launch: bool, form: str) -> None:
     """Print the cells of STUDY that have no finished adapter and margins, one `cohort|seed` a line."""
@@ -408,8 +413,9 @@ def power(study: Study, effect: float, repetitions: int, design_effect: float | 
     scored cells, or where it has none yet from those of the study in this home that has most.
 
     \b
-    minimum detectable  the true difference that four of five such studies find
-    found               share of simulated splits found with the right sign, and its 95 % interval
+    minimum detectable  the true difference that four of five such studies find, whatever their other splits do
+    found               share of simulated splits found with the right sign (Holm), and its 95 % interval
+    found alone         the same at the level of Holm's first step, so whatever the other splits do
     covered             share of 95 % intervals that hold the true difference
     times the users     how many times the held-out users would find it in four of five; empty if no number would
     """

@@ -109,8 +109,8 @@ def power_table(
     table = pl.DataFrame(rows)
     enough = table.filter(pl.col("found") >= POWER).sort("cells")
     least = (
-        f"cheapest of these with {POWER:.0%} of {effect_pp:g} points found: {enough['seeds'][0]} seeds, "
-        f"{enough['folds'][0]} folds, {enough['cells'][0]} cells"
+        f"cheapest of these that found {POWER:.0%} of {effect_pp:g} points in {repetitions} simulated studies: "
+        f"{enough['seeds'][0]} seeds, {enough['folds'][0]} folds, {enough['cells'][0]} cells"
         if len(enough)
         else f"none of these finds {POWER:.0%} of differences of {effect_pp:g} points: more users are needed"
     )

@@ -1,8 +1,10 @@
 -- One row per (study, split) with held-out results: what the study's estimates are made of.
--- digest  digest of the plan (splits, roles, tolerance) and of every adapter's users, pairs and correct pairs in all splits
---         of the study, because spread and adjustment are the study's; an estimate made of another digest is outdated
+-- digest  digest of the plan (splits, roles, tolerance) and of every adapter, its users, pairs and correct pairs in all
+--         splits of the study, because spread and adjustment are the study's; an estimate made of another digest is outdated
 with per_adapter as (
-    select study, split, seed, recipe, adapter, user_group, count(*) as users, sum(pairs) as pairs, sum(correct) as correct
+    select
+        study, split, seed, recipe, fold, fingerprint, adapter, user_group,
+        count(*) as users, sum(pairs) as pairs, sum(correct) as correct
     from verdicts.scored_users
     group by all
 ),
@@ -10,8 +12,8 @@ with per_adapter as (
 scored as (
     select
         study,
-        string_agg(concat_ws(' ', split, seed, recipe, adapter, user_group, users, pairs, correct), ','
-            order by split, seed, recipe, adapter, user_group) as adapters
+        string_agg(concat_ws(' ', split, seed, fingerprint, adapter, user_group, users, pairs, correct), ','
+            order by split, seed, fold, adapter, user_group) as adapters
     from per_adapter
     group by all
 ),

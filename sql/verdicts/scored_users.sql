@@ -4,13 +4,14 @@
 -- adapter     who the adapter learned from: A or B of the split, or everyone
 -- user_group  the user's group of the split, A or B
 -- fold        the fold in which the user was held out
+-- fingerprint  of the adapter
 -- pairs       the user's held-out pairs
 -- correct     those with margin > 0: the adapter prefers what the user preferred
 -- margin      sum of their reward margins, nats x beta
 select
     margins.study, groups.split, margins.seed, counted.recipe,
     coalesce(margins.user_group, 'everyone') as adapter,
-    user_id, groups.user_group, margins.fold,
+    user_id, groups.user_group, margins.fold, margins.fingerprint,
     count(*) as pairs,
     count(*) filter (where margin > 0) as correct,
     sum(margin) as margin

@@ -157,7 +157,7 @@ select
                     'Any difference is below {:.1f} points: {}, equivalence p = {:.2g}. ', null_tolerance_pp, measured, p_equivalence)
                 when differs then format('A control differs, where nothing should: {}, {}. ', measured, tested)
                 else format(
-                    'Cannot tell: {}, {}; {:.1f} points would be found in 80 % of repetitions. ',
+                    'Cannot tell which group is higher: {}, {}; {:.1f} points would be found in 80 % of repetitions. ',
                     measured, tested, minimum_detectable_pp)
             end,
             case

@@ -34,11 +34,12 @@ class StudyDesign:
 class Detectable:
     """What a design can find, counted over simulated studies in which every directional split has the same effect.
 
-    `found` is the share of splits with p below .05 / number of directional splits and the right sign, which Holm's
-    method finds at least; `found_lower` and `found_upper` its 95 % interval (Wilson) over `repetitions` studies, whose
-    splits are counted as one each. `wrong_side` is the share found with the wrong sign, `covered` the share of 95 %
-    intervals that hold the true effect. The standard error is the root mean square over splits, the minimum detectable
-    effect and sizes are medians.
+    `found` is the share of splits with the right sign and Holm's adjusted p below .05, as `verdicts.verdict` judges;
+    `found_lower` and `found_upper` are its 95 % interval (Wilson) over `repetitions` studies, whose splits are counted
+    as one each. `found_alone` is the share with p below .05 / number of directional splits: found whatever the other
+    splits do. `wrong_side` is the share found with the wrong sign, `covered` the share of 95 % intervals that hold the
+    true effect. The standard error is the root mean square over splits; sizes and the minimum detectable effect, which
+    goes with `found_alone`, are medians.
     `times_the_users` is how many times as many held-out users (with as many pairs each) would bring the minimum
     detectable effect down to `effect_pp`; None if no number would, because seeds or training samples spread too far.
     """
@@ -55,6 +56,7 @@ class Detectable:
     found: float
     found_lower: float
     found_upper: float
+    found_alone: float
     wrong_side: float
     covered: float
     times_the_users: float | None
@@ -117,17 +119,27 @@ def detectable(
 
     told = pl.DataFrame(
         [
-            (one.estimate, one.standard_error, one.minimum_detectable, one.p, one.lower, one.upper, one.user_sd)
+            (
+                one.estimate,
+                one.standard_error,
+                one.minimum_detectable,
+                one.p,
+                one.p_adjusted,
+                one.lower,
+                one.upper,
+                one.user_sd,
+            )
             for one in judged
             if one.p is not None
         ],
-        ["estimate", "error", "detectable", "p", "lower", "upper", "user_sd"],
+        ["estimate", "error", "detectable", "p", "p_adjusted", "lower", "upper", "user_sd"],
         orient="row",
     )
-    called = pl.col("p") < level
+    called = pl.col("p_adjusted") < 0.05
     right_side = pl.col("estimate") * (effect_pp or 1.0) > 0
     counted = told.select(
         found=(called & right_side).sum(),
+        alone=((pl.col("p") < level) & right_side).sum(),
         wrong=(called & ~right_side).sum(),
         covered=((pl.col("lower") <= effect_pp) & (effect_pp <= pl.col("upper"))).mean(),
         error=(pl.col("error") ** 2).mean().sqrt(),
@@ -152,6 +164,7 @@ def detectable(
         found=counted["found"] / len(judged),
         found_lower=float(lower),
         found_upper=float(upper),
+        found_alone=counted["alone"] / len(judged),
         wrong_side=counted["wrong"] / len(judged),
         covered=counted["covered"],
         times_the_users=_times_the_users(

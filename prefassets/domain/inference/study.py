@@ -279,7 +279,8 @@ def _family_size(results: Sequence[SplitResult], role: str) -> int:
 def _adjustment(results: Sequence[SplitResult], role: str) -> str:
     name = "Benjamini-Hochberg" if role == "exploratory" else "Holm"
     kind = "control" if role in CONTROLS else role
-    return f"{name} over {_family_size(results, role)} {kind} splits"
+    size = _family_size(results, role)
+    return f"{name} over {size} {kind} split{'s' if size > 1 else ''}"
 
 
 def _adjusted(results: Sequence[SplitResult], p: Mapping[str, float | None]) -> dict[str, float | None]:

@@ -34,7 +34,8 @@ def test_the_minimum_detectable_effect_is_found_in_four_of_five_studies():
         by_normal, rel=0.1
     )  # Student's t and Welch's degrees of freedom ask for a little more than the normal
     at_least = found(INDEPENDENT, design(), least)
-    assert at_least.found_lower < 0.8 < at_least.found_upper
+    assert at_least.found_alone == pytest.approx(0.8, abs=0.15)  # 80 splits: sd 4.5 %, more as seeds are shared
+    assert at_least.found >= at_least.found_alone, "Holm finds whatever its first step finds"
 
 
 def test_under_a_null_almost_nothing_is_found_and_intervals_hold_it():
