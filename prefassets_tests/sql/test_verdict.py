@@ -167,14 +167,15 @@ def test_direction_asks_both_adapters_to_be_better_at_home(run_sql, contrast, ot
             (1.0, 0.40),
             {},
             "Cannot tell which group is higher: A - B = +1.0 points [-1.0, +3.0], Holm p = 0.4; 4.0 points would "
-            "be found in 80 % of repetitions. No difference in what they want shows either (interaction +0.5 points [-1.5, +2.5]).",
+            "be found in 80 % of repetitions. No difference in what they want shows either "
+            "(interaction +0.5 points [-1.5, +2.5]).",
         ),
         (
             (1.0, 0.40),
             {"interaction": (9.0, 0.001)},
             "Cannot tell which group is higher: A - B = +1.0 points [-1.0, +3.0], Holm p = 0.4; 4.0 points would "
-            "be found in 80 % of repetitions. The adapters are not interchangeable, but not each is shown to be better at home "
-            "(interaction +9.0 points [+7.0, +11.0]).",
+            "be found in 80 % of repetitions. The adapters are not interchangeable, but not each is shown to be better "
+            "at home (interaction +9.0 points [+7.0, +11.0]).",
         ),
         (
             estimate("contrast", 1.0, 0.40, p_equivalence=0.012),
