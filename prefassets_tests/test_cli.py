@@ -97,6 +97,9 @@ def test_a_stale_cell_is_shown_with_the_field_that_differs_and_trained_again(cop
     assert copied_home.ok("missing", "demo") == ""
     (stale,) = rows(copied_home, "missing", "demo", "--stale")
     assert "1 of 27 cells are stale" in copied_home.run("verdicts", "demo").stderr
+    (told,) = (row["cautions"] for row in rows(copied_home, "verdicts", "demo") if row["split"] == "age")
+    assert "1 of 6 adapters are stale" in told
+    assert rows(copied_home, "sql", "select cell from training.states where state = 'stale'") == [{"cell": "age.A|123"}]
     assert (stale["cell"], stale["state"]) == ("age.A|123", "stale")
     assert stale["reason"] == f"hyperparameters.steps: 3 -> {STEPS}"
     assert copied_home.ok("missing", "demo", "--stale", "--launch") == "age.A|123\n"

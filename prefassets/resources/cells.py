@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import polars as pl
 from prefassets.domain.prism.cohorts import held_out_pairs, pair_digests, training_pairs
 from prefassets.domain.training.recipe import Recipe, differences, digest
 from prefassets.resources.store import Store
-from prefassets.resources.tables import cell_artifact
+from prefassets.resources.tables import TABLES, cell_artifact
 from prefassets.studies.study import Cell, Study
 
 State = Literal["finished", "missing", "unscored", "stale"]
@@ -207,6 +207,23 @@ def cell_states(store: Store, study: Study) -> list[CellState]:
         else:
             states.append(CellState(cell, "finished"))
     return states
+
+
+def states_of_all(store: Store, studies: Iterable[Study]) -> pl.DataFrame:
+    """The rows of `training.states`: the state of every planned cell of these studies."""
+    rows = [
+        {
+            **asdict(found.cell),
+            "split": found.cell.split,
+            "user_group": found.cell.user_group,
+            "cell": found.cell.key,
+            "state": found.state,
+            "reason": found.reason,
+        }
+        for study in studies
+        for found in cell_states(store, study)
+    ]
+    return pl.DataFrame(rows, schema=TABLES["training.states"].schema)
 
 
 def unfinished(store: Store, study: Study, stale: bool = False) -> list[CellState]:

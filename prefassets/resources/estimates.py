@@ -6,14 +6,15 @@ from dataclasses import asdict
 import duckdb
 import polars as pl
 
+from prefassets.resources.cells import states_of_all
 from prefassets.resources.progress import progress_bar
-from prefassets.resources.sql_tables import with_dependencies
+from prefassets.resources.sql_tables import all_tables, with_dependencies
 from prefassets.resources.store import Store
 from prefassets.resources.tables import TABLES
 from prefassets.studies import all_studies
 from prefassets.studies.study import Study
 
-TABLE = "verdicts.estimate"
+TABLE, STATES = "verdicts.estimate", "training.states"
 READS = ("verdicts.scored_users", "verdicts.basis")
 
 # A seed counts once both of its groups' adapters do; another recipe's baseline beside them does not.
@@ -51,12 +52,21 @@ def estimate_study(connection: duckdb.DuckDBPyConnection, study: Study) -> pl.Da
 
 
 def connect_current(store: Store, tables: Collection[str] | None = None) -> duckdb.DuckDBPyConnection:
-    """`store.connect(tables, current=True)` on which `verdicts.estimate` is of the cells that count now.
+    """`store.connect(tables, current=True)` on which what Python makes of cells is of the cells that count now.
 
-    Estimates of studies whose cells changed since they were materialised are made again, in memory; nothing is written.
+    `training.states` is made anew, and `verdicts.estimate` of studies whose cells changed since it was materialised; in
+    memory, nothing is written.
     """
-    if tables is not None and TABLE not in with_dependencies(tables):
-        return store.connect(tables, current=True)
+    read = with_dependencies(all_tables() if tables is None else tables)
+    given = {}
+    if STATES in read:
+        given[STATES] = states_of_all(store, all_studies().values())
+    if TABLE in read:
+        given[TABLE] = _current_estimates(store)
+    return store.connect(tables, current=True, given=given)
+
+
+def _current_estimates(store: Store) -> pl.DataFrame:
     with store.connect([TABLE, *READS], current=True) as connection:
         outdated = {
             study
@@ -70,4 +80,4 @@ def connect_current(store: Store, tables: Collection[str] | None = None) -> duck
         fresh = [
             estimate_study(connection, all_studies()[study]) for study in sorted(outdated) if study in all_studies()
         ]
-    return store.connect(tables, current=True, given={TABLE: pl.concat([kept, *fresh])})
+    return pl.concat([kept, *fresh])

@@ -475,6 +475,25 @@ TABLES: dict[str, Table] = {
             cell_artifact,
         ),
         Table(
+            "training.states",
+            "One row per planned cell of every study: what the home holds of it. What `prefassets missing` prints.",
+            {
+                "study": STUDY,
+                "cohort": COHORT,
+                "split": CELL_SPLIT,
+                "user_group": CELL_GROUP,
+                "seed": SEED,
+                "fold": FOLD,
+                "cell": Column(TEXT, "the Dagster partition key, `cohort|seed`"),
+                "state": Column(
+                    TEXT,
+                    "finished; missing (no adapter); unscored (no margins on today's held-out pairs); stale (trained "
+                    "by another recipe or on other data than the study now says)",
+                ),
+                "reason": Column(TEXT, "what is missing, or which field of the recipe differs; empty if finished"),
+            },
+        ),
+        Table(
             "training.adapters",
             "One row per finished adapter: where it is.",
             {

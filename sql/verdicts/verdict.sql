@@ -46,6 +46,13 @@ recipes as (
     group by all
 ),
 
+adapters as (
+    select study, split, count(*) as adapters, count(*) filter (where state = 'stale') as stale_adapters
+    from training.states
+    where split is not null
+    group by all
+),
+
 exposure as (
     select study, split, max(exposure_ratio) as exposure_ratio
     from splits.exposure
@@ -83,7 +90,7 @@ gathered as (
         contrast.minimum_detectable as minimum_detectable_pp, contrast.note, contrast.training_sd,
         interaction.estimate as interaction_pp, interaction.lower as interaction_lower_pp,
         interaction.upper as interaction_upper_pp, interaction.p_adjusted as interaction_p,
-        recipes, exposure_ratio, if(is_control, controls_withheld, withheld) as withheld, warned, reported_rule, reported_rule_tail,
+        recipes, adapters, stale_adapters, exposure_ratio, if(is_control, controls_withheld, withheld) as withheld, warned, reported_rule, reported_rule_tail,
         contrast.digest is distinct from basis.digest as outdated,
         coalesce(contrast.p_adjusted < 0.05, false) as differs,
         coalesce(contrast.p_equivalence < 0.05, false) as equivalent,
@@ -96,6 +103,7 @@ gathered as (
     left join seeds using (study, split)
     left join verdicts.basis as basis using (study, split)
     left join recipes using (study, split)
+    left join adapters using (study, split)
     left join exposure using (study, split)
     left join gates using (study)
     left join rules using (study, split)
@@ -186,7 +194,8 @@ select
     end as sentence,
     concat_ws('; ',
         if(seeds_run < seeds_planned, format('{} of {} planned seeds', seeds_run, seeds_planned), null),
-        if(recipes > 1, format('its adapters were trained by {} recipes, as some are stale', recipes), null),
+        if(stale_adapters > 0, format('{} of {} adapters are stale', stale_adapters, adapters), null),
+        if(recipes > 1, format('its adapters were trained by {} recipes', recipes), null),
         if(exposure_ratio > 1.1, format('one group sees its pairs {:.1f} times as often', exposure_ratio), null),
         if(p is not null and training_sd is null, 'no placebo splits: spread over training users is not in the interval', null),
         if(obstacle is null and not is_control and differs and equivalent,
