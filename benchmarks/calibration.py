@@ -311,7 +311,7 @@ def draw_power(curves: pl.DataFrame, file: Path) -> None:
 
     noises = curves["noise"].unique(maintain_order=True)
     figure, panels = pyplot.subplots(
-        1, len(noises), figsize=(5.0 * len(noises), 4.0), sharey=True, layout="constrained"
+        1, len(noises), figsize=(5.0 * len(noises), 4.6), sharey=True, layout="constrained"
     )
     for panel, noise in zip(panels, noises, strict=True):
         for design, line in curves.filter(pl.col("noise") == noise).group_by("design", maintain_order=True):
@@ -319,8 +319,8 @@ def draw_power(curves: pl.DataFrame, file: Path) -> None:
             panel.fill_between(line["effect_pp"], 100 * line["found_lower"], 100 * line["found_upper"], alpha=0.15)
         panel.axhline(80, color="0.5", linewidth=1, linestyle="--")
         panel.set(title=noise, xlabel="true A - B, points", ylim=(0, 101))
-    panels[0].set_ylabel("found at Holm's first step, %")
-    panels[0].legend(frameon=False, fontsize=8, loc="upper left")
+    panels[0].set_ylabel("found (Holm), % of directional splits")
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
     figure.savefig(file, dpi=130)
 
 
