@@ -24,8 +24,8 @@ demo: $(STAMP) ## raw data to a verdict table, in minutes
 ui: $(STAMP) ## Dagster's web server and daemon on this home
 	$(BIN)/prefassets ui
 
-test: $(STAMP) ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(STAMP) ## the whole test suite, on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-demo: $(STAMP) ## the whole demo, and that it finds what was planted
 	$(BIN)/python -m pytest -m slow
