@@ -283,9 +283,7 @@ def show_simulated(rows: pl.DataFrame) -> None:
 
 def show_power(curves: pl.DataFrame, studies: int) -> None:
     """The designs at +5 points, cheapest first, and which of them is the first to find four of five."""
-    print(
-        f"power at +5 points, {studies} studies of {len(DIRECTIONAL)} splits each, adapters per cohort = seeds x folds:"
-    )
+    print(f"power at +5 points, {studies} studies of {len(DIRECTIONAL)} splits each, cheapest design first:")
     of_five = curves.filter(pl.col("effect_pp") == 5).with_columns(adapters=pl.col("seeds") * pl.col("folds"))
     for noise, rows in of_five.sort("adapters", "placebos").group_by("noise", maintain_order=True):
         enough = rows.filter(pl.col("found") >= 0.8)

@@ -1,13 +1,14 @@
 """The study files as tables, so that SQL can ask what was planned."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
 
 import dagster as dg
 import polars as pl
 
 from prefassets.assets.declared import declared
 from prefassets.domain.training.recipe import digest
+from prefassets.resources.cells import cell_row
 from prefassets.resources.store import Store
 from prefassets.resources.tables import TABLES
 from prefassets.studies import all_studies
@@ -69,13 +70,6 @@ def gate_rows(study: Study) -> list[dict[str, object]]:
     ]
 
 
-def cell_rows(study: Study) -> list[dict[str, object]]:
-    """The rows of `studies.cell`."""
-    return [
-        {**asdict(cell), "split": cell.split, "user_group": cell.user_group, "cell": cell.key} for cell in study.cells
-    ]
-
-
 @dg.multi_asset(
     specs=[
         dg.AssetSpec(**declared(f"studies.{table}"), group_name=GROUP, kinds={"python"})
@@ -95,7 +89,7 @@ def studies(store: Store) -> Iterator[dg.MaterializeResult]:
         ("studies.study", [study_row(study) for study in found]),
         ("studies.split", [row for study in found for row in split_rows(study)]),
         ("studies.gate", [row for study in found for row in gate_rows(study)]),
-        ("studies.cell", [row for study in found for row in cell_rows(study)]),
+        ("studies.cell", [cell_row(cell) for study in found for cell in study.cells]),
     ):
         frame = pl.DataFrame(rows, schema=TABLES[table].schema)
         yield store.replace(table, frame)

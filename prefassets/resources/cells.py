@@ -209,17 +209,15 @@ def cell_states(store: Store, study: Study) -> list[CellState]:
     return states
 
 
+def cell_row(cell: Cell) -> dict[str, Any]:
+    """The row of `studies.cell` of one cell."""
+    return {**asdict(cell), "split": cell.split, "user_group": cell.user_group, "cell": cell.key}
+
+
 def states_of_all(store: Store, studies: Iterable[Study]) -> pl.DataFrame:
     """The rows of `training.states`: the state of every planned cell of these studies."""
     rows = [
-        {
-            **asdict(found.cell),
-            "split": found.cell.split,
-            "user_group": found.cell.user_group,
-            "cell": found.cell.key,
-            "state": found.state,
-            "reason": found.reason,
-        }
+        {**cell_row(found.cell), "state": found.state, "reason": found.reason}
         for study in studies
         for found in cell_states(store, study)
     ]
