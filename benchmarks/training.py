@@ -38,7 +38,7 @@ from prefassets.domain.training.train import CellToTrain, FinishedCell, Training
 CELLS_PER_PACK = {"cpu": (1, 4, 8, 16), "gpu": (8, 1, 16, 32)}  # on a GPU the most wanted first
 CELLS_ALONE = 2  # trained by the engines that train one cell at a time
 MOST_LOSS_DIFFERENCE = 1e-3
-STUDY_STEPS, STUDY_CELLS = 2_000, 105  # of dpo_w2 and dpo_ordered_logit together, cells they share counted once
+STUDY_STEPS, STUDY_CELLS = 2_000, 105  # of dpo_w2 and dpo_ol together, cells they share counted once
 RESPONSE_TOKENS = (120, 82)  # mean and sd; PRISM's answers have 565 (388) characters, about 4.7 a token
 PROMPT_SPREAD = 0.7  # sd / mean of a prompt's tokens
 
