@@ -86,7 +86,7 @@ def reference(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
     model = load_base(store, study.base_model, study.hyperparameters.precision, revision)
     pairs = store.read("prism.pairs")
     encoded = encode_pairs(pairs, model.tokenizer, study.hyperparameters.max_length)
-    with progress_bar("reference pass", 2 * len(pairs)) as show:
+    with progress_bar("reference pass", len(pairs)) as show:
         found = reference_pass(model, encoded, on_batch=lambda done, _total: show(done))
     labels = {"reference": study.reference, "base_model": study.base_model, "revision": model.revision}
     rows = found.with_columns(pl.lit(value).alias(name) for name, value in labels.items())

@@ -1,20 +1,106 @@
-"""One pass of a model over the responses of encoded pairs: the log-probabilities that everything else is made of."""
+"""One pass of a model over pairs: the log-probabilities of responses that everything else is made of."""
 
-# N sequences of a batch, T tokens, C response tokens of a batch, D hidden size, V vocabulary
+# T places of a batch, C response tokens, D hidden size, V vocabulary, N texts
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from prefassets.domain.training.encoding import RESPONSES, EncodedPairs
+from prefassets.domain.training.flat_attention import last_hidden_state, pads_attention, reads_pair_batches
 from prefassets.domain.training.language_model import LanguageModel
+from prefassets.domain.training.pair_batch import PairBatch, PairTokens, lay_out
 
-LOGITS_AT_ONCE = 2**26  # numbers, 256 MiB in float32: logits never exist for a whole batch
-TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}  # padding included
+LOGITS_AT_ONCE = {"cpu": 2**24, "cuda": 2**28}  # numbers: logits never exist for a whole batch
+TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
 UNSUPPORTED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier")
+
+
+class _ResponseTokens(torch.autograd.Function):
+    """Per response token log pi(y_t) and, if asked for, log sum_v pi(v)^2.
+
+    The gradient of log pi(y_t) towards the state does not depend on the loss, which only scales it, so it is made while
+    the logits are there: they are never kept and never computed twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, state_CD: torch.Tensor, target_C: torch.Tensor, weight_VD: torch.Tensor, squares: bool, gradient: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        chunk = max(1, LOGITS_AT_ONCE[state_CD.device.type] // len(weight_VD))
+        logp_C = torch.empty(len(state_CD), dtype=torch.float32, device=state_CD.device)
+        squares_C = torch.empty(len(state_CD) if squares else 0, dtype=torch.float32, device=state_CD.device)
+        gradient_CD = torch.empty_like(state_CD) if gradient else state_CD.new_empty(0)
+        for begin in range(0, len(state_CD), chunk):
+            rows = slice(begin, begin + chunk)
+            logits_CV = state_CD[rows] @ weight_VD.T
+            logp_C[rows], log_squares, probability_CV = _statistics(state_CD.device.type)(
+                logits_CV, target_C[rows], squares, gradient
+            )
+            if squares:
+                squares_C[rows] = log_squares
+            if gradient:
+                torch.addmm(weight_VD[target_C[rows]], probability_CV, weight_VD, alpha=-1, out=gradient_CD[rows])
+        ctx.save_for_backward(gradient_CD)
+        ctx.mark_non_differentiable(squares_C)
+        return logp_C, squares_C
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
+        (gradient_CD,) = ctx.saved_tensors
+        return (gradient_CD * gradients[0][:, None]).to(gradient_CD.dtype), None, None, None, None
+
+
+def _token_statistics(
+    logits_CV: torch.Tensor, target_C: torch.Tensor, squares: bool, probabilities: bool
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    log_probability_CV = logits_CV.float().log_softmax(-1)
+    logp_C = log_probability_CV.gather(-1, target_C[:, None])[:, 0]
+    squares_C = (2 * log_probability_CV).logsumexp(-1) if squares else None
+    probability_CV = log_probability_CV.exp().to(logits_CV.dtype) if probabilities else None
+    return logp_C, squares_C, probability_CV
+
+
+@cache
+def _statistics(device: str) -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """On a GPU compiled: reading a vocabulary's logits once instead of seven times is what their cost is about."""
+    return torch.compile(_token_statistics, dynamic=True) if device == "cuda" else _token_statistics
+
+
+@dataclass(frozen=True)
+class ResponseTokens:
+    """Of every response token of a batch: `logp_C` (nats), and log sum_v pi(v)^2 where it was asked for."""
+
+    logp_C: torch.Tensor
+    log_squares_C: torch.Tensor
+
+
+def response_tokens(model: PreTrainedModel, batch: PairBatch, hidden_TD: torch.Tensor, squares: bool) -> ResponseTokens:
+    """Log-probabilities of the batch's response tokens, with gradients towards `hidden_TD` if it wants them."""
+    head = output_head(model)
+    state_CD = hidden_TD[batch.before_C]
+    return ResponseTokens(
+        *_ResponseTokens.apply(state_CD, batch.target_C, head.weight, squares, state_CD.requires_grad)
+    )
+
+
+def sum_by_text(values_C: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+    """Sums over each response: (pairs, 2), chosen and rejected, in float64."""
+    total_N = torch.zeros(2 * batch.pairs, dtype=torch.float64, device=values_C.device)
+    return total_N.index_add(0, batch.text_C, values_C.double()).view(-1, 2)
+
+
+def mean_alignment(tokens: ResponseTokens, batch: PairBatch) -> torch.Tensor:
+    """Mean over each response of log pi(y_t) - log sum_v pi(v)^2 (nats): (pairs, 2), without gradient, in float64.
+
+    The "sampled alignment" of Zhou et al. 2024, https://arxiv.org/abs/2406.11827.
+    """
+    sums_N2 = sum_by_text(tokens.logp_C.detach() - tokens.log_squares_C, batch)
+    return sums_N2 / torch.bincount(batch.text_C, minlength=2 * batch.pairs).clamp(min=1).view(-1, 2)
 
 
 @dataclass(frozen=True)
@@ -34,111 +120,72 @@ class Completions:
 @torch.inference_mode()
 def complete(
     language_model: LanguageModel,
-    encoded: EncodedPairs,
+    pairs: Sequence[PairTokens],
     *,
     everything: bool = False,
     tokens_per_batch: int | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Completions:
-    """Score both responses of each pair, in batches of similar length, with logits at response tokens only.
+    """Both responses of each pair by the model as it is, in batches of similar length.
 
     Args:
         everything: also `alignment_sum` and `hidden_mean`.
-        tokens_per_batch: padded tokens that the model reads at once; it changes the speed, not the numbers.
-        on_batch: told the responses done and their total.
+        tokens_per_batch: tokens that the model reads at once; it changes the speed, not the numbers.
+        on_batch: told the pairs done and their total.
     """
     model = language_model.model
-    prompts = [np.asarray(ids, dtype=np.int64) for ids in encoded.rows["prompt_ids"]]
-    responses = [[np.asarray(ids, dtype=np.int64) for ids in encoded.rows[f"{name}_ids"]] for name in RESPONSES]
-    sequences = [(prompt, responses[side][row]) for row, prompt in enumerate(prompts) for side in range(2)]
-
-    total = len(sequences)
-    logp = np.zeros(total)
-    alignment_sum = np.zeros(total) if everything else None
-    hidden_mean = np.zeros((total, model.config.get_text_config().hidden_size), np.float32) if everything else None
+    logp = np.zeros((len(pairs), 2))
+    alignment_sum = np.zeros((len(pairs), 2)) if everything else None
+    hidden_mean = np.zeros((len(pairs), 2, _hidden_size(model)), np.float32) if everything else None
     done = 0
-    for rows in _batches(sequences, tokens_per_batch or TOKENS_PER_BATCH[model.device.type]):
-        batch = _collate([sequences[row] for row in rows], language_model)
-        logp_N, alignment_N, hidden_ND = _complete_batch(model, *batch, everything)
-        logp[rows] = logp_N.cpu().numpy()
-        if alignment_sum is not None and hidden_mean is not None:
-            alignment_sum[rows] = alignment_N.cpu().numpy()
-            hidden_mean[rows] = hidden_ND.cpu().numpy()
-        done += len(rows)
-        if on_batch:
-            on_batch(done, total)
-    pairs = len(prompts)
-    return Completions(
-        logp=logp.reshape(pairs, 2),
-        alignment_sum=None if alignment_sum is None else alignment_sum.reshape(pairs, 2),
-        hidden_mean=None if hidden_mean is None else hidden_mean.reshape(pairs, 2, hidden_mean.shape[1]),
-    )
+    with reads_pair_batches(model):
+        for rows in batches_of_similar_length(pairs, model.device, tokens_per_batch):
+            batch = lay_out([[pairs[row] for row in rows]], model.device, padded=pads_attention(model))
+            hidden_TD = last_hidden_state(model, batch)
+            tokens = response_tokens(model, batch, hidden_TD, squares=everything)
+            logp[rows] = sum_by_text(tokens.logp_C, batch).cpu().numpy()
+            if alignment_sum is not None and hidden_mean is not None:
+                alignment_sum[rows] = sum_by_text(tokens.logp_C - tokens.log_squares_C, batch).cpu().numpy()
+                hidden_mean[rows] = _mean_by_text(hidden_TD[batch.place_C], batch).cpu().numpy()
+            done += len(rows)
+            if on_batch:
+                on_batch(done, len(pairs))
+    return Completions(logp, alignment_sum, hidden_mean)
 
 
-def _batches(sequences: list[tuple[np.ndarray, np.ndarray]], tokens_per_batch: int) -> Iterator[list[int]]:
-    """Rows of similar length together, the longest first: what does not fit into memory fails at once."""
-    length = [len(prompt) + len(response) for prompt, response in sequences]
-    by_length = sorted(range(len(sequences)), key=lambda row: -length[row])
-    begin = 0
-    while begin < len(by_length):
-        end = begin + max(1, tokens_per_batch // max(1, length[by_length[begin]]))
-        yield by_length[begin:end]
-        begin = end
+def batches_of_similar_length(
+    pairs: Sequence[PairTokens], device: torch.device, tokens_per_batch: int | None = None
+) -> Iterator[list[int]]:
+    """Rows whose pairs have at most `tokens_per_batch` tokens together, the longest first: what does not fit fails at once."""
+    most = tokens_per_batch or TOKENS_PER_BATCH[device.type]
+    rows: list[int] = []
+    tokens = 0
+    for row in sorted(range(len(pairs)), key=lambda row: -len(pairs[row])):
+        if rows and tokens + len(pairs[row]) > most:
+            yield rows
+            rows, tokens = [], 0
+        rows.append(row)
+        tokens += len(pairs[row])
+    if rows:
+        yield rows
 
 
-def _collate(
-    sequences: list[tuple[np.ndarray, np.ndarray]], language_model: LanguageModel
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Token numbers, what is not padding, and what is response; padded on the right."""
-    longest = max(len(prompt) + len(response) for prompt, response in sequences)
-    ids_NT = np.full((len(sequences), longest), language_model.tokenizer.pad_token_id, dtype=np.int64)
-    real_NT = np.zeros_like(ids_NT, dtype=bool)
-    response_NT = np.zeros_like(ids_NT, dtype=bool)
-    for row, (prompt, response) in enumerate(sequences):
-        begin, end = len(prompt), len(prompt) + len(response)
-        ids_NT[row, :begin], ids_NT[row, begin:end] = prompt, response
-        real_NT[row, :end] = True
-        response_NT[row, begin:end] = True
-    device = language_model.model.device
-    ids, real, is_response = (torch.from_numpy(array).to(device) for array in (ids_NT, real_NT, response_NT))
-    return ids, real, is_response
+def _mean_by_text(states_CD: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+    sums_ND = states_CD.new_zeros(2 * batch.pairs, states_CD.shape[1], dtype=torch.float32)
+    sums_ND.index_add_(0, batch.text_C, states_CD.float())
+    tokens_N = torch.bincount(batch.text_C, minlength=len(sums_ND)).clamp(min=1)
+    return (sums_ND / tokens_N[:, None]).view(batch.pairs, 2, -1)
 
 
-def _complete_batch(
-    model: PreTrainedModel, ids_NT: torch.Tensor, real_NT: torch.Tensor, response_NT: torch.Tensor, everything: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    head = output_head(model)
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16):  # as in training
-        backbone = model.base_model(input_ids=ids_NT, attention_mask=real_NT, use_cache=False)
-        hidden_NTD = backbone.last_hidden_state
-        row_C, position_C = response_NT.nonzero(as_tuple=True)
-        before_CD = hidden_NTD[row_C, position_C - 1]  # the state that predicts each response token
-        target_C = ids_NT[row_C, position_C]
-        chunk = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
-        logp_parts, alignment_parts = [], []
-        for state_D, target in zip(before_CD.split(chunk), target_C.split(chunk), strict=True):
-            logits_V = head(state_D).float()
-            log_normaliser = logits_V.logsumexp(-1)
-            token_logp = logits_V.gather(-1, target[:, None])[:, 0] - log_normaliser
-            logp_parts.append(token_logp)
-            if everything:
-                log_sum_of_squares = (2 * logits_V).logsumexp(-1) - 2 * log_normaliser
-                alignment_parts.append(token_logp - log_sum_of_squares)
-
-    def sum_by_row(parts: list[torch.Tensor]) -> torch.Tensor:
-        total_N = torch.zeros(len(ids_NT), dtype=torch.float64, device=ids_NT.device)
-        return total_N.index_add_(0, row_C, torch.cat(parts).double()) if parts else total_N
-
-    weight_NT = response_NT.float() / response_NT.sum(-1, keepdim=True).clamp(min=1)
-    hidden_ND = torch.einsum("nt,ntd->nd", weight_NT, hidden_NTD.float()) if everything else hidden_NTD[:, 0]
-    return sum_by_row(logp_parts), sum_by_row(alignment_parts), hidden_ND
+def _hidden_size(model: PreTrainedModel) -> int:
+    return model.config.get_text_config().hidden_size
 
 
 def output_head(model: PreTrainedModel) -> torch.nn.Linear:
     """The linear layer that makes logits of the last hidden state.
 
     Raises:
-        NotImplementedError: the model scales or caps its logits after that layer.
+        NotImplementedError: the model scales, shifts or caps its logits after that layer.
     """
     config = model.config.get_text_config()
     if scaled := [name for name in UNSUPPORTED if getattr(config, name, None) not in (None, 1, 1.0)]:
@@ -146,4 +193,9 @@ def output_head(model: PreTrainedModel) -> torch.nn.Linear:
             f"{type(model).__name__} changes its logits after the output head (config.{scaled[0]} is "
             f"{getattr(config, scaled[0])}), which this pass does not compute; use a model without it, such as Qwen2.5"
         )
-    return model.get_output_embeddings()
+    head = model.get_output_embeddings()
+    if head.bias is not None:
+        raise NotImplementedError(
+            f"the output head of {type(model).__name__} has a bias, which this pass does not add; use a model without"
+        )
+    return head

@@ -4,13 +4,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 from transformers import PreTrainedTokenizerBase
+
+from prefassets.domain.training.pair_batch import PairTokens
 
 Message = dict[str, str]
 
 LEAST_PROMPT = 4  # a prompt keeps at least a 4th of the maximum length, if it is that long
 RESPONSES = ("chosen", "rejected")
+PARTS = ("prompt", *RESPONSES)
 _TOKENS, _COUNT = pl.List(pl.Int32()), pl.Int64()
 _SCHEMA = pl.Schema(
     {
@@ -36,6 +40,11 @@ class EncodedPairs:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def tokens(self) -> list[PairTokens]:
+        """The pairs as arrays of token numbers, in order."""
+        columns = ([np.asarray(ids, dtype=np.int64) for ids in self.rows[f"{part}_ids"]] for part in PARTS)
+        return [PairTokens(*parts) for parts in zip(*columns, strict=True)]
 
     def select(self, pair_ids: Iterable[str]) -> "EncodedPairs":
         """These pairs, in this order.

@@ -12,7 +12,6 @@ from peft import (
     PeftModel,
     get_peft_model,
     get_peft_model_state_dict,
-    set_peft_model_state_dict,
 )
 
 from prefassets.domain.training.language_model import LanguageModel
@@ -35,31 +34,45 @@ def lora_config(language_model: LanguageModel, lora: Lora) -> LoraConfig:
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
-        lora_dropout=0.0,
+        lora_dropout=lora.dropout,
         target_modules=sorted(linear),
         task_type="CAUSAL_LM",
     )
 
 
-def adapter_files(adapted: PeftModel, language_model: LanguageModel) -> dict[str, bytes]:
+def initial_weights(language_model: LanguageModel, lora: Lora, seed: int) -> dict[str, torch.Tensor]:
+    """An adapter before its first step, by PEFT's names and as PEFT draws it after `transformers.set_seed(seed)`."""
+    model = language_model.model
+    with quiet(), left_untouched(model), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return weights_of(get_peft_model(model, lora_config(language_model, lora)))
+
+
+def weights_of(adapted: PeftModel) -> dict[str, torch.Tensor]:
+    """The adapter's weights by PEFT's names, copied to the CPU."""
+    weights = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    return {name: weight.detach().to("cpu", copy=True) for name, weight in weights.items()}
+
+
+def adapter_files(weights: Mapping[str, torch.Tensor], language_model: LanguageModel, lora: Lora) -> dict[str, bytes]:
     """The adapter in PEFT layout, with the base model it belongs to; equal adapters give equal bytes."""
     config = {
-        **adapted.peft_config["default"].to_dict(),
+        **lora_config(language_model, lora).to_dict(),
         "base_model_name_or_path": language_model.name,  # PEFT would write the folder that the model was read from
         "revision": language_model.revision,
         "inference_mode": True,
     }
-    weights = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    on_cpu = {name: weight.detach().to("cpu", copy=True).contiguous() for name, weight in sorted(weights.items())}
+    in_order = {name: weight.contiguous() for name, weight in sorted(weights.items())}
     return {
-        ADAPTER_WEIGHTS: safetensors.torch.save(on_cpu, metadata={"format": "pt"}),
+        ADAPTER_WEIGHTS: safetensors.torch.save(in_order, metadata={"format": "pt"}),
         ADAPTER_CONFIG: json.dumps(config, indent=2, sort_keys=True, default=sorted).encode(),
     }
 
 
-@contextmanager
-def with_adapter(language_model: LanguageModel, files: Mapping[str, bytes]) -> Iterator[LanguageModel]:
-    """The model with a trained adapter on it; without it again afterwards.
+def read_adapter(
+    language_model: LanguageModel, files: Mapping[str, bytes]
+) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
+    """A trained adapter's configuration and weights.
 
     Raises:
         ValueError: the adapter belongs to another base model.
@@ -71,18 +84,7 @@ def with_adapter(language_model: LanguageModel, files: Mapping[str, bytes]) -> I
             f"the adapter was trained on {' revision '.join(trained_on)}, but the base model here is "
             f"{' revision '.join(here)}; score it on its own base model, or train it again on this one"
         )
-    weights = safetensors.torch.load(files[ADAPTER_WEIGHTS])
-    with left_untouched(language_model.model):
-        with quiet():
-            adapted = get_peft_model(language_model.model, config)
-            wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()
-            if unmatched := sorted(wanted ^ weights.keys()):
-                raise ValueError(
-                    f"the adapter's weights are not those of {language_model.name}: {unmatched[0]} is unmatched"
-                )
-            set_peft_model_state_dict(adapted, weights)
-        adapted.requires_grad_(False).eval()
-        yield language_model
+    return config, safetensors.torch.load(files[ADAPTER_WEIGHTS])
 
 
 @contextmanager

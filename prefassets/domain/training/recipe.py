@@ -5,19 +5,25 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-TRAINER_VERSION = "1"  # raise it when the same recipe would give another adapter
+TRAINER_VERSION = "2"  # raise it when the same recipe would give another adapter
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
-    """Low-rank adapters on every linear layer but the output head (Hu et al. 2021, https://arxiv.org/abs/2106.09685)."""
+    """Low-rank adapters on every linear layer but the output head (Hu et al. 2021, https://arxiv.org/abs/2106.09685).
+
+    `dropout` is the share of an adapter's inputs that a training step leaves out, 0 to below 1.
+    """
 
     rank: int = 16
     alpha: int = 32
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise ValueError(f"lora.rank is {self.rank}; it must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"lora.dropout is {self.dropout}; it must be at least 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)

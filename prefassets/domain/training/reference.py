@@ -18,8 +18,8 @@ def reference_pass(
     """Per pair and response: log-probability, token counts, alignment sum (WPO) and mean hidden state.
 
     Args:
-        on_batch: told the responses done and their total (two per pair).
-        tokens_per_batch: padded tokens that the model reads at once; it changes the speed, not the numbers.
+        on_batch: told the pairs done and their total.
+        tokens_per_batch: tokens that the model reads at once; it changes the speed, not the numbers.
 
     Returns:
         Two rows per pair, chosen then rejected, in the order of `encoded`: `pair_id`, `response`, `logp` (nats),
@@ -27,7 +27,9 @@ def reference_pass(
         together), `alignment_sum` (nats; sum of log pi(y_t) - log sum_v pi(v)^2, the "sampled alignment" of Zhou et al.
         2024, https://arxiv.org/abs/2406.11827) and `hidden_mean` (last layer, after the final norm).
     """
-    found = complete(language_model, encoded, everything=True, tokens_per_batch=tokens_per_batch, on_batch=on_batch)
+    found = complete(
+        language_model, encoded.tokens(), everything=True, tokens_per_batch=tokens_per_batch, on_batch=on_batch
+    )
     assert found.alignment_sum is not None
     assert found.hidden_mean is not None
     sides = [

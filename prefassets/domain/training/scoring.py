@@ -1,35 +1,109 @@
-"""Margins of a trained adapter on pairs it never saw."""
+"""Margins of trained adapters on pairs they never saw."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
+import torch
 
-from prefassets.domain.training.completions import complete
-from prefassets.domain.training.encoding import EncodedPairs
-from prefassets.domain.training.language_model import LanguageModel
-from prefassets.domain.training.lora import with_adapter
+from prefassets.domain.training.completions import batches_of_similar_length, response_tokens, sum_by_text
+from prefassets.domain.training.flat_attention import last_hidden_state, pads_attention
+from prefassets.domain.training.lora import read_adapter
+from prefassets.domain.training.pair_batch import lay_out
+from prefassets.domain.training.recipe import Lora
+from prefassets.domain.training.stacked_lora import StackedLora, WeightOrder, as_row
+from prefassets.domain.training.train import TrainingData
+
+ADAPTERS_AT_ONCE = 8
 
 
-def score_adapter(
-    language_model: LanguageModel,
-    adapter_files: Mapping[str, bytes],
-    encoded: EncodedPairs,
-    reference_logps: Mapping[str, tuple[float, float]],
-    beta: float,
+@dataclass(frozen=True)
+class AdapterToScore:
+    """A trained adapter as PEFT files, the pairs to score it on, and the beta of its margins."""
+
+    key: str
+    files: Mapping[str, bytes]
+    pair_ids: tuple[str, ...]
+    beta: float
+
+
+def score_adapters(
+    adapters: Sequence[AdapterToScore],
+    data: TrainingData,
+    on_batch: Callable[[int, int], None] | None = None,
     tokens_per_batch: int | None = None,
-) -> pl.DataFrame:
-    """`pair_id` and `margin` of each encoded pair, in the order of `encoded`.
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Each adapter's key with `pair_id` and `margin` of each of its pairs, several adapters in one pass of the base.
 
     The margin is beta x ((log pi - log pi_ref)(chosen) - (log pi - log pi_ref)(rejected)), in nats x beta; each
     log pi is summed over the response's tokens. It is the difference of the two implicit rewards of
     https://arxiv.org/abs/2305.18290, section 4.
     The base model is the same afterwards, bit for bit.
+
+    Args:
+        on_batch: told the pairs done and their total, over all adapters.
+        tokens_per_batch: tokens that the model reads at once; it changes the speed, not the numbers.
+
+    Raises:
+        ValueError: an adapter belongs to another base model.
     """
-    with with_adapter(language_model, adapter_files) as adapted:
-        logp = complete(adapted, encoded, tokens_per_batch=tokens_per_batch).logp
-    pair_ids = encoded.rows["pair_id"]
-    reference = pl.DataFrame(
-        [reference_logps[pair_id] for pair_id in pair_ids], schema=["chosen", "rejected"], orient="row"
-    ).to_numpy()
-    gain = logp - reference
-    return pl.DataFrame({"pair_id": pair_ids, "margin": beta * (gain[:, 0] - gain[:, 1])})
+    total, done = sum(len(adapter.pair_ids) for adapter in adapters), 0
+    for together in _stackable(adapters, data):
+        scores = [np.zeros((len(adapter.pair_ids), 2)) for adapter, _ in together]
+        for filled in _fill(scores, together, data, tokens_per_batch):
+            done += filled
+            if on_batch:
+                on_batch(done, total)
+        for (adapter, _), logp in zip(together, scores, strict=True):
+            reference = [data.reference_logps[pair_id] for pair_id in adapter.pair_ids]
+            gain = logp - np.array(reference, dtype=np.float64).reshape(-1, 2)
+            margin = adapter.beta * (gain[:, 0] - gain[:, 1])
+            yield adapter.key, pl.DataFrame({"pair_id": adapter.pair_ids, "margin": margin}, SCORED)
+
+
+SCORED = {"pair_id": pl.String, "margin": pl.Float64}
+_Weights = tuple[Lora, WeightOrder, torch.Tensor]
+
+
+def _stackable(
+    adapters: Sequence[AdapterToScore], data: TrainingData
+) -> Iterator[list[tuple[AdapterToScore, _Weights]]]:
+    """Adapters of one shape, some at a time."""
+    by_shape: dict[Lora, list[AdapterToScore]] = {}
+    for adapter in adapters:
+        config, _ = read_adapter(data.language_model, adapter.files)
+        by_shape.setdefault(Lora(rank=config.r, alpha=config.lora_alpha), []).append(adapter)
+    for lora, alike in by_shape.items():
+        for begin in range(0, len(alike), ADAPTERS_AT_ONCE):
+            some = alike[begin : begin + ADAPTERS_AT_ONCE]
+            yield [(adapter, (lora, *as_row(read_adapter(data.language_model, adapter.files)[1]))) for adapter in some]
+
+
+@torch.inference_mode()
+def _fill(
+    scores: Sequence[np.ndarray],
+    together: Sequence[tuple[AdapterToScore, _Weights]],
+    data: TrainingData,
+    tokens_per_batch: int | None,
+) -> Iterator[int]:
+    """Write the log-probabilities of each adapter's pairs into its array, batch by batch; yields each batch's pairs."""
+    model = data.language_model.model
+    lora, order, _ = together[0][1]
+    stack = StackedLora(data.language_model, lora, order, [row_P for _, (_, _, row_P) in together])
+    whose = [adapter for adapter, (to_score, _) in enumerate(together) for _ in to_score.pair_ids]
+    rows = [row for to_score, _ in together for row in range(len(to_score.pair_ids))]
+    pairs = [tokens for to_score, _ in together for tokens in data.tokens(to_score.pair_ids)]
+    with stack.on_the_model():
+        for batch_places in batches_of_similar_length(pairs, model.device, tokens_per_batch):
+            by_adapter: list[list[int]] = [[] for _ in together]
+            for place in batch_places:
+                by_adapter[whose[place]].append(place)
+            batch = stack.batch = lay_out(
+                [[pairs[place] for place in own] for own in by_adapter], model.device, pads_attention(model)
+            )
+            tokens = response_tokens(model, batch, last_hidden_state(model, batch), squares=False)
+            logp = sum_by_text(tokens.logp_C, batch).cpu().numpy()
+            for place, found in zip((place for own in by_adapter for place in own), logp, strict=True):
+                scores[whose[place]][rows[place]] = found
+            yield len(batch_places)

@@ -1,16 +1,20 @@
 """The seam between what is to be trained and what trains it: cells in, finished or failed cells out."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
 
 import polars as pl
 
 from prefassets.domain.training.encoding import EncodedPairs
 from prefassets.domain.training.language_model import LanguageModel
+from prefassets.domain.training.pair_batch import PairTokens
 from prefassets.domain.training.recipe import Recipe
 
 OnStep = Callable[[str, int, int], None]
+Engine = Literal["packed", "trl"]
 LOG_SCHEMA = {
     "step": pl.Int64,
     "loss": pl.Float64,
@@ -21,6 +25,18 @@ LOG_SCHEMA = {
     "epoch": pl.Float64,
 }
 _logger = logging.getLogger(__name__)
+
+
+class Checkpoints(Protocol):
+    """Where the state of a cell on its way is kept, for a job that was killed to go on from."""
+
+    seconds_between: float
+
+    def read(self, cell: "CellToTrain") -> bytes | None:
+        """The state written last, or None."""
+
+    def write(self, cell: "CellToTrain", state: bytes) -> None:
+        """Replace the state, whole or not at all."""
 
 
 class Diverged(ArithmeticError):
@@ -45,10 +61,28 @@ class TrainingData:
     encoded: EncodedPairs
     reference_logps: Mapping[str, tuple[float, float]]
 
+    def tokens(self, pair_ids: Sequence[str]) -> list[PairTokens]:
+        """These pairs' tokens, each array made once and shared by all cells.
+
+        Raises:
+            KeyError: a pair is not among the encoded ones.
+        """
+        if lacking := [pair_id for pair_id in pair_ids if pair_id not in self._tokens]:
+            raise KeyError(f"{len(lacking)} of {len(pair_ids)} pairs are not encoded, e.g. {lacking[0]}")
+        return [self._tokens[pair_id] for pair_id in pair_ids]
+
+    @cached_property
+    def _tokens(self) -> dict[str, PairTokens]:
+        return dict(zip(self.encoded.rows["pair_id"], self.encoded.tokens(), strict=True))
+
 
 @dataclass(frozen=True)
 class FinishedCell:
-    """A trained adapter as PEFT files, and its `log`: the columns of `LOG_SCHEMA`, one row per step."""
+    """A trained adapter as PEFT files, and its `log`: the columns of `LOG_SCHEMA`, one row per step.
+
+    `seconds` is its share of the time that its pack took, `tokens` what its steps read (a pair's prompt counted once),
+    and `cells_in_pack` how many were trained together at most.
+    """
 
     key: str
     files: dict[str, bytes]
@@ -58,6 +92,8 @@ class FinishedCell:
     device: str
     train_pairs: int
     steps: int
+    tokens: int
+    cells_in_pack: int
 
 
 @dataclass(frozen=True)
@@ -69,18 +105,32 @@ class FailedCell:
 
 
 def train_cells(
-    cells: Iterable[CellToTrain], data: TrainingData, on_step: OnStep | None = None
+    cells: Sequence[CellToTrain],
+    data: TrainingData,
+    on_step: OnStep | None = None,
+    *,
+    engine: Engine = "packed",
+    cells_per_pack: int | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Iterator[FinishedCell | FailedCell]:
     """Train each cell and yield it as it ends. A cell that fails or diverges fails alone; the others go on.
 
-    The seed fixes the adapter's initialisation (`transformers.set_seed`, then PEFT's own) and the order of the pairs
-    (`data_order`), and nothing else is random: on one machine equal recipes give equal adapters, byte for byte, as far
-    as its kernels add in a fixed order (they do on a CPU; attention on a GPU may not). The base model is the same
-    afterwards, bit for bit.
+    The seed fixes the adapter's initialisation (`transformers.set_seed`, then PEFT's own), the order of the pairs
+    (`data_order`) and dropout, and nothing else is random. On one machine equal recipes in equal packs give equal
+    adapters, byte for byte, as far as its kernels add in a fixed order (they do on a CPU; attention on a GPU may not);
+    in another pack, or by the other engine, equal up to rounding. The base model is the same afterwards, bit for bit.
 
     Args:
         on_step: told a cell's key, the step it finished, and its number of steps.
+        engine: `packed`, many cells at once over one base model; or `trl`, TRL's DPOTrainer, one cell after the other.
+        cells_per_pack: how many at once; None for as many as pay and fit into memory.
+        checkpoints: where `packed` keeps the state of cells on their way, and finds it again.
     """
+    if engine == "packed":
+        from prefassets.domain.training.packed_engine import train_packed
+
+        yield from train_packed(cells, data, on_step, cells_per_pack, checkpoints)
+        return
     from prefassets.domain.training.trl_engine import train_cell  # trl takes seconds to import
 
     for cell in cells:

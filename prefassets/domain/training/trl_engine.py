@@ -2,18 +2,20 @@
 
 import math
 import time
+from collections.abc import Callable
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
 import polars as pl
+import torch
 import trl
 from peft import PeftModel
 from transformers import PrinterCallback, TrainerCallback
 
 from prefassets.domain.training.encoding import EncodedPairs
 from prefassets.domain.training.language_model import device
-from prefassets.domain.training.lora import adapter_files, left_untouched, lora_config
+from prefassets.domain.training.lora import adapter_files, left_untouched, lora_config, weights_of
 from prefassets.domain.training.methods import METHODS
 from prefassets.domain.training.order import data_order
 from prefassets.domain.training.quiet import quiet
@@ -33,7 +35,10 @@ def train_cell(cell: CellToTrain, data: TrainingData, on_step: OnStep | None = N
     started = time.monotonic()
     hyperparameters = cell.recipe.hyperparameters
     base = data.language_model
-    rows = _rows_in_training_order(cell, data)
+    order = data_order(len(cell.pair_ids), hyperparameters.steps, hyperparameters.batch_size, cell.recipe.seed)
+    in_order = [position for batch in order for position in batch]
+    pairs = data.tokens(cell.pair_ids)
+    rows = _rows(cell, data, in_order)
     log = _Log(cell, on_step)
     with TemporaryDirectory() as folder, quiet(), left_untouched(base.model):  # the trainer insists on a folder
         trainer = _SharedReferenceTrainer(
@@ -51,16 +56,18 @@ def train_cell(cell: CellToTrain, data: TrainingData, on_step: OnStep | None = N
         for name, weight in adapted.named_parameters():
             if weight.requires_grad and not weight.isfinite().all():
                 raise Diverged(f"weight {name} is not finite after step {hyperparameters.steps}")
-        files = adapter_files(adapted, base)
+        weights = weights_of(adapted)
     return FinishedCell(
         key=cell.key,
-        files=files,
+        files=adapter_files(weights, base, hyperparameters.lora),
         log=log.table(),
         seconds=time.monotonic() - started,
         engine=ENGINE,
         device=str(base.model.device),
         train_pairs=len(cell.pair_ids),
         steps=hyperparameters.steps,
+        tokens=sum(len(pairs[position]) for position in in_order),
+        cells_in_pack=1,
     )
 
 
@@ -75,8 +82,27 @@ class _SharedReferenceTrainer(trl.DPOTrainer):
     def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any) -> datasets.Dataset:
         return dataset
 
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        return super()._compute_loss(_clamped(model) if self.use_weighting else model, inputs, return_outputs)
+
     def _send_telemetry(self) -> None:
         pass
+
+
+def _clamped(model: Any) -> Callable[..., Any]:
+    """The model, with sum_v pi(v)^2 such that the weight that TRL makes of it is at most 1: its WPO has no clamp."""
+
+    def forward(*, labels: torch.Tensor, **inputs: Any) -> Any:
+        outputs = model(labels=labels, **inputs)
+        response_NT = (labels[:, 1:] != -100).float()
+        with torch.no_grad():
+            aligned_NT = (outputs.log_probs - outputs.log_sum_sq_probs)[:, -response_NT.shape[1] :] * response_NT
+            alignment_N = aligned_NT.sum(1) / response_NT.sum(1).clamp_min(1)
+            excess_B = sum(alignment_N.chunk(2)).clamp(min=0)  # of the chosen and the rejected answer together
+            outputs.log_sum_sq_probs = outputs.log_sum_sq_probs + (excess_B / 2).repeat(2)[:, None]
+        return outputs
+
+    return forward
 
 
 class _Log(TrainerCallback):
@@ -104,10 +130,8 @@ class _Log(TrainerCallback):
         return pl.DataFrame(rows, schema=LOG_SCHEMA, orient="row")
 
 
-def _rows_in_training_order(cell: CellToTrain, data: TrainingData) -> datasets.Dataset:
+def _rows(cell: CellToTrain, data: TrainingData, in_order: list[int]) -> datasets.Dataset:
     """One row per pair and time it is seen; the trainer then only walks through them."""
-    hyperparameters = cell.recipe.hyperparameters
-    order = data_order(len(cell.pair_ids), hyperparameters.steps, hyperparameters.batch_size, cell.recipe.seed)
     encoded: EncodedPairs = data.encoded.select(cell.pair_ids)
     chosen, rejected = zip(*(data.reference_logps[pair_id] for pair_id in cell.pair_ids), strict=True)
     rows = encoded.rows.select(
@@ -117,7 +141,7 @@ def _rows_in_training_order(cell: CellToTrain, data: TrainingData) -> datasets.D
         ref_chosen_logps=pl.Series(chosen, dtype=pl.Float32),
         ref_rejected_logps=pl.Series(rejected, dtype=pl.Float32),
     )
-    return datasets.Dataset(rows[[position for batch in order for position in batch]].to_arrow())
+    return datasets.Dataset(rows[in_order].to_arrow())
 
 
 def _arguments(recipe: Recipe, folder: str) -> trl.DPOConfig:

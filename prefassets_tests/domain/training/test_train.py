@@ -14,7 +14,7 @@ from safetensors.torch import load
 from transformers import TrainerCallback
 
 from prefassets.domain.training.language_model import LanguageModel
-from prefassets.domain.training.lora import lora_config, with_adapter
+from prefassets.domain.training.lora import lora_config
 from prefassets.domain.training.methods import METHODS
 from prefassets.domain.training.order import data_order
 from prefassets.domain.training.recipe import Lora
@@ -25,16 +25,21 @@ from prefassets.resources.tables import CELL_COLUMNS, TABLES
 IDS = torch.arange(12)[None]
 
 
-def train(cell, data) -> FinishedCell:
-    (finished,) = train_cells([cell], data)
+def train(cell, data, **options) -> FinishedCell:
+    (finished,) = train_cells([cell], data, **options)
     assert isinstance(finished, FinishedCell), finished
     return finished
 
 
+@pytest.fixture(scope="module", params=["packed", "trl"])
+def engine(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def trained(cell, data):
+def trained(cell, data, engine):
     """One cell of five steps that every test here may look at."""
-    return train(cell("looked at", seed=7, steps=5), data)
+    return train(cell("looked at", seed=7, steps=5), data, engine=engine)
 
 
 class Logs(TrainerCallback):
@@ -100,12 +105,11 @@ def test_exported_files_are_an_adapter_that_peft_reads(trained, tiny, tmp_path):
     own_model = LanguageModel.from_files(tiny.to_files(), name="tiny")
     with torch.no_grad():
         before = own_model.model(IDS).logits
-        by_peft = peft.PeftModel.from_pretrained(own_model.model, str(tmp_path))(IDS).logits
-        with with_adapter(tiny, trained.files) as adapted:
-            by_us = adapted.model(IDS).logits
+        adapted = peft.PeftModel.from_pretrained(own_model.model, str(tmp_path))
+        by_peft = adapted(IDS).logits
 
-    assert torch.equal(by_us, by_peft)
-    assert not torch.allclose(by_us, before, atol=1e-2)
+    assert adapted.peft_config["default"].revision == tiny.revision
+    assert not torch.allclose(by_peft, before, atol=1e-2)
 
 
 def test_adapter_says_what_it_was_trained_on_and_leaves_the_head_alone(trained, tiny):
@@ -116,22 +120,24 @@ def test_adapter_says_what_it_was_trained_on_and_leaves_the_head_alone(trained, 
     assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (8, 16, 0.0)
 
 
-def test_equal_recipes_give_equal_bytes_and_another_seed_another_adapter(cell, data, trained):
-    between = train(cell("between", seed=8, steps=5), data)  # so that the second run starts from another state
-    again = train(cell("again", seed=7, steps=5), data)
+def test_equal_recipes_give_equal_bytes_and_another_seed_another_adapter(cell, data, trained, engine):
+    between = train(
+        cell("between", seed=8, steps=5), data, engine=engine
+    )  # so that the second run starts from another state
+    again = train(cell("again", seed=7, steps=5), data, engine=engine)
 
     assert again.files == trained.files
     assert again.log.equals(trained.log)
     assert between.files["adapter_model.safetensors"] != trained.files["adapter_model.safetensors"]
 
 
-def test_base_model_comes_back_bit_for_bit_also_after_a_failure(cell, data, tiny):
+def test_base_model_comes_back_bit_for_bit_also_after_a_failure(cell, data, tiny, engine):
     weights = {name: weight.clone() for name, weight in tiny.model.state_dict().items()}
     modules, attributes = list(tiny.model.named_modules()), set(vars(tiny.model))
     with torch.no_grad():
         logits = tiny.model(IDS).logits
 
-    list(train_cells([cell("good"), cell("bad", learning_rate=1e30)], data))
+    list(train_cells([cell("good"), cell("bad", learning_rate=1e30)], data, engine=engine))
 
     assert {
         name: (was := weights[name]).equal(now) and was.dtype == now.dtype
@@ -144,57 +150,61 @@ def test_base_model_comes_back_bit_for_bit_also_after_a_failure(cell, data, tiny
         assert torch.equal(tiny.model(IDS).logits, logits)
 
 
-def test_cell_that_diverges_fails_alone(cell, data, trained):
+def test_cell_that_diverges_fails_alone(cell, data, trained, engine):
     cells = [cell("one"), cell("wild", learning_rate=1e30), cell("looked at", seed=7, steps=5)]
-    outcomes = list(train_cells(cells, data))
+    outcomes = {outcome.key: outcome for outcome in train_cells(cells, data, engine=engine)}
 
-    assert [type(outcome) for outcome in outcomes] == [FinishedCell, FailedCell, FinishedCell]
-    assert outcomes[1].key == "wild"
-    assert "step" in outcomes[1].reason
-    assert outcomes[2].files == trained.files
+    assert [key for key, outcome in outcomes.items() if isinstance(outcome, FailedCell)] == ["wild"]
+    assert "step" in outcomes["wild"].reason
+    weights = load(outcomes["looked at"].files["adapter_model.safetensors"])
+    for name, weight in load(trained.files["adapter_model.safetensors"]).items():
+        assert torch.allclose(weights[name], weight, atol=1e-5), name
 
 
 @pytest.mark.parametrize(
     ("broken", "reason"), [({"method": "no such method"}, "no such method"), ({"pair": "no such pair"}, "no such pair")]
 )
-def test_cell_that_cannot_be_trained_fails_alone_and_says_why(cell, data, broken, reason):
+def test_cell_that_cannot_be_trained_fails_alone_and_says_why(cell, data, broken, reason, engine):
     good = cell("good", steps=1)
     bad = replace(good, key="bad", recipe=replace(good.recipe, method=broken.get("method", "dpo")))
     bad = replace(bad, pair_ids=(*bad.pair_ids, broken["pair"])) if "pair" in broken else bad
 
-    failed, finished = train_cells([bad, good], data)
+    failed, finished = train_cells([bad, good], data, engine=engine)
     assert isinstance(failed, FailedCell)
     assert reason in failed.reason
     assert isinstance(finished, FinishedCell)
 
 
-def test_reference_that_is_not_a_number_is_a_divergence(cell, data):
+def test_reference_that_is_not_a_number_is_a_divergence(cell, data, engine):
     broken = replace(data, reference_logps=dict.fromkeys(data.reference_logps, (float("nan"), 0.0)))
-    (outcome,) = train_cells([cell()], broken)
+    (outcome,) = train_cells([cell()], broken, engine=engine)
     assert isinstance(outcome, FailedCell)
     assert "nan" in outcome.reason
 
 
-def test_interrupt_stops_everything(cell, data):
+def test_interrupt_stops_everything(cell, data, engine):
     def interrupt(key, step, steps):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(train_cells([cell(), cell()], data, on_step=interrupt))
+        list(train_cells([cell(), cell()], data, interrupt, engine=engine))
 
 
-def test_cells_come_as_they_end_and_progress_names_them(cell, data):
+def test_cells_come_as_they_end_and_progress_names_them(cell, data, engine):
     told = []
-    outcomes = train_cells([cell("first", steps=2), cell("second", steps=3)], data, lambda *step: told.append(step))
+    cells = [cell("long", steps=3), cell("short", steps=2)]
+    outcomes = train_cells(cells, data, lambda *step: told.append(step), engine=engine)
+    first = next(outcomes)
 
-    assert next(outcomes).key == "first"
-    assert told == [("first", 1, 2), ("first", 2, 2)]
-    assert next(outcomes).key == "second"
-    assert told[2:] == [("second", 1, 3), ("second", 2, 3), ("second", 3, 3)]
+    assert first.key == {"packed": "short", "trl": "long"}[engine]
+    assert told[-1] == (first.key, first.steps, first.steps)
+    (second,) = outcomes
+    assert {first.key, second.key} == {"long", "short"}
+    assert sorted(told) == [("long", 1, 3), ("long", 2, 3), ("long", 3, 3), ("short", 1, 2), ("short", 2, 2)]
 
 
-def test_log_has_every_step_and_fits_its_table(cell, data):
-    finished = train(cell(training_pairs=12, steps=3, learning_rate=3e-3), data)
+def test_log_has_every_step_and_fits_its_table(cell, data, encoded, engine):
+    finished = train(cell(training_pairs=12, steps=3, learning_rate=3e-3), data, engine=engine)
     log = finished.log
 
     identity = {name: pl.lit(None, column.dtype) for name, column in CELL_COLUMNS.items() if column.nullable}
@@ -209,8 +219,10 @@ def test_log_has_every_step_and_fits_its_table(cell, data):
     assert log["epoch"].to_list() == pytest.approx([8 / 12, 16 / 12, 2])
     assert log["learning_rate"].to_list() == pytest.approx([3e-3, 2e-3, 1e-3])  # of the step, on its way to zero
     assert (finished.steps, finished.train_pairs, finished.device) == (3, 12, str(data.language_model.model.device))
-    assert finished.engine == f"trl {trl.__version__}"
+    assert finished.engine == {"packed": "packed", "trl": f"trl {trl.__version__}"}[engine]
     assert finished.seconds > 0
+    once = sum(encoded.rows.head(12).select(pl.sum_horizontal(pl.col("^.*_ids$").list.len())).to_series())
+    assert finished.tokens == 2 * once  # two epochs
 
 
 def test_pair_that_an_adapter_cannot_tell_apart_is_not_counted_as_preferred(cell, data, tiny):
@@ -220,33 +232,35 @@ def test_pair_that_an_adapter_cannot_tell_apart_is_not_counted_as_preferred(cell
         rows=data.encoded.rows.with_columns(rejected_ids=pl.col("chosen_ids")),
     )
     reference = dict.fromkeys(data.reference_logps, (-10.0, -10.0))
-    log = train(cell(steps=1), TrainingData(tiny, twins, reference)).log
+    log = train(cell(steps=1), TrainingData(tiny, twins, reference), engine="trl").log
     assert log["margin"].to_list() == [0.0]
     assert log["pref_acc"].to_list() == [0.0]
 
 
-def test_rank_and_scale_come_from_the_recipe(cell, data):
-    finished = train(cell(steps=1, lora=Lora(rank=3, alpha=5)), data)
+def test_rank_and_scale_come_from_the_recipe(cell, data, engine):
+    finished = train(cell(steps=1, lora=Lora(rank=3, alpha=5)), data, engine=engine)
     weights = load(finished.files["adapter_model.safetensors"])
     assert {weight.shape[0] for name, weight in weights.items() if "lora_A" in name} == {3}
     assert {weight.shape[1] for name, weight in weights.items() if "lora_B" in name} == {3}
     assert json.loads(finished.files["adapter_config.json"])["lora_alpha"] == 5
 
 
-def test_bfloat16_base_model_trains_float32_adapters(cell, tiny, encoded):
+def test_bfloat16_base_model_trains_float32_adapters(cell, tiny, encoded, engine):
     half = LanguageModel.from_files(tiny.to_files(), name="tiny", precision="bfloat16")
     reference = reference_pass(half, encoded).pivot("response", index="pair_id", values="logp")
     data = TrainingData(half, encoded, {pair_id: pair for pair_id, *pair in reference.iter_rows()})
-    finished = train(cell(steps=4, precision="bfloat16"), data)
+    finished = train(cell(steps=4, precision="bfloat16"), data, engine=engine)
 
     assert abs(finished.log["margin"][0]) < 0.05  # the reference is that of the same precision
     assert finished.log["loss"][-1] < finished.log["loss"][0]
     assert {weight.dtype for weight in load(finished.files["adapter_model.safetensors"]).values()} == {torch.float32}
 
 
-def test_every_declared_method_trains(cell, data):
+def test_every_declared_method_trains(cell, data, engine):
     some = cell(steps=1)
     outcomes = list(
-        train_cells([replace(some, key=name, recipe=replace(some.recipe, method=name)) for name in METHODS], data)
+        train_cells(
+            [replace(some, key=name, recipe=replace(some.recipe, method=name)) for name in METHODS], data, engine=engine
+        )
     )
     assert [outcome.key for outcome in outcomes if isinstance(outcome, FinishedCell)] == list(METHODS)

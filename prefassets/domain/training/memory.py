@@ -1,0 +1,78 @@
+"""How many cells one device trains at once: what a cell adds to its memory, measured before the first step."""
+
+# P numbers of one adapter
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from prefassets.domain.training.completions import LOGITS_AT_ONCE, response_tokens, sum_by_text
+from prefassets.domain.training.flat_attention import last_hidden_state, pads_attention
+from prefassets.domain.training.language_model import LanguageModel
+from prefassets.domain.training.lora import initial_weights
+from prefassets.domain.training.pair_batch import PairTokens, lay_out
+from prefassets.domain.training.recipe import Lora
+from prefassets.domain.training.stacked_lora import StackedLora, as_row
+
+MOST = {"cpu": 8, "cuda": 32}  # beyond, more cells at once are not faster (benchmarks/results/training_*.txt)
+SHARE = 0.8  # of what is free; the rest is for what the estimate does not see, such as the backward pass's own
+NUMBERS_PER_WEIGHT = 4  # weight, gradient and AdamW's two moments, in float32
+BYTES_PER_LOGIT = 8  # the logits, in 16 and in 32 bits, and their probabilities
+
+
+@dataclass(frozen=True)
+class MemoryOfCell:
+    """Bytes that one more cell takes: for its adapter and optimizer, and per token of its largest step."""
+
+    adapter: int
+    per_token: float
+
+    def total(self, tokens: int) -> int:
+        return self.adapter + int(self.per_token * tokens)
+
+
+def cells_that_fit(language_model: LanguageModel, lora: Lora, pairs: Sequence[PairTokens], most_tokens: int) -> int:
+    """How many cells to train at once, at least 1: what fits into free memory, but no more than pays.
+
+    Args:
+        pairs: some of the cells' pairs, to measure with.
+        most_tokens: of one cell's largest step.
+    """
+    device = language_model.model.device
+    of_cell = memory_of_cell(language_model, lora, pairs[:2]).total(most_tokens)
+    for_logits = LOGITS_AT_ONCE[device.type] * BYTES_PER_LOGIT
+    return max(1, min(MOST[device.type], int((SHARE * free_memory(device) - for_logits) // of_cell)))
+
+
+def memory_of_cell(language_model: LanguageModel, lora: Lora, pairs: Sequence[PairTokens]) -> MemoryOfCell:
+    """Measured on one forward pass over `pairs`: the bytes that autograd keeps for the way back."""
+    model = language_model.model
+    order, row_P = as_row(initial_weights(language_model, lora, seed=0))
+    stack = StackedLora(language_model, lora, order, [row_P])
+    stack.batch = lay_out([pairs], model.device, pads_attention(model))
+    frozen = {weight.untyped_storage().data_ptr() for weight in (*model.parameters(), stack.weights_KP)}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in frozen:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with stack.on_the_model(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        tokens = response_tokens(model, stack.batch, last_hidden_state(model, stack.batch), squares=False)
+        graph = sum_by_text(tokens.logp_C, stack.batch)  # while it lives, no storage is used twice
+    del graph
+    adapter = NUMBERS_PER_WEIGHT * stack.weights_KP.nbytes
+    return MemoryOfCell(adapter, sum(kept.values()) / len(stack.batch.ids_T))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a training job may still take on its device."""
+    if device.type == "cuda":
+        free, _total = torch.cuda.mem_get_info(device)
+        reserved_but_unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + reserved_but_unused
+    return psutil.virtual_memory().available

@@ -1,0 +1,319 @@
+"""The engine "packed": many cells at once over one frozen base model, each as if it were alone."""
+
+# K cells of a pack, C response tokens, P numbers of one adapter
+
+import io
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from prefassets.domain.training.completions import mean_alignment, response_tokens, sum_by_text
+from prefassets.domain.training.flat_attention import last_hidden_state, pads_attention
+from prefassets.domain.training.language_model import LanguageModel
+from prefassets.domain.training.lora import adapter_files, initial_weights
+from prefassets.domain.training.memory import cells_that_fit
+from prefassets.domain.training.methods import METHODS
+from prefassets.domain.training.order import data_order
+from prefassets.domain.training.pair_batch import PairTokens, lay_out
+from prefassets.domain.training.recipe import Lora
+from prefassets.domain.training.stacked_lora import StackedLora, as_row, from_row
+from prefassets.domain.training.train import (
+    LOG_SCHEMA,
+    CellToTrain,
+    Checkpoints,
+    Diverged,
+    FailedCell,
+    FinishedCell,
+    OnStep,
+    TrainingData,
+)
+
+ENGINE = "packed"
+LOOK_EVERY = {"cpu": 1, "cuda": 10}  # steps between two looks at the losses: each look waits for the GPU
+_logger = logging.getLogger(__name__)
+
+
+def train_packed(
+    cells: Sequence[CellToTrain],
+    data: TrainingData,
+    on_step: OnStep | None,
+    cells_per_pack: int | None,
+    checkpoints: Checkpoints | None,
+) -> Iterator[FinishedCell | FailedCell]:
+    """Train cells in packs of `cells_per_pack`, or as many as fit into memory, and yield each as it ends.
+
+    The cells of a pack need adapters of one shape; method, steps, batch size and everything else may differ.
+    """
+    stackable: dict[Lora, list[CellToTrain]] = {}
+    for cell in cells:
+        stackable.setdefault(cell.recipe.hyperparameters.lora, []).append(cell)
+    for together in stackable.values():
+        yield from _Queue(together, data, on_step, cells_per_pack, checkpoints).outcomes()
+
+
+class _Run:
+    """One cell on its way: its adapter and optimizer, its place in its data, and its log so far."""
+
+    def __init__(self, cell: CellToTrain, data: TrainingData) -> None:
+        self.cell = cell
+        self.method = METHODS[cell.recipe.method]
+        self.hyperparameters = cell.recipe.hyperparameters
+        self.steps = self.hyperparameters.steps
+        self.batches = data_order(len(cell.pair_ids), self.steps, self.hyperparameters.batch_size, cell.recipe.seed)
+        self.pairs = data.tokens(cell.pair_ids)
+        self.reference = [data.reference_logps[pair_id] for pair_id in cell.pair_ids]
+        device = data.language_model.model.device
+        weights = initial_weights(data.language_model, self.hyperparameters.lora, cell.recipe.seed)
+        self.order, row_P = as_row(weights)
+        self.row_P = nn.Parameter(row_P.to(device))
+        self.optimizer = torch.optim.AdamW([self.row_P], lr=self.learning_rate(0), weight_decay=0.0, fused=True)
+        self.dropout = torch.Generator(device)
+        self.done = 0
+        self.log: list[tuple[float, float, float]] = []
+        self.seconds = 0.0
+        self.cells_in_pack = 1
+
+    def learning_rate(self, step: int) -> float:
+        """It falls linearly to zero. `step` counts from 0."""
+        return self.hyperparameters.learning_rate * (1 - step / self.steps)
+
+    def next_batch(self) -> tuple[list[PairTokens], list[tuple[float, float]]]:
+        """Pairs and their reference log-probabilities."""
+        places = self.batches[self.done]
+        self.dropout.manual_seed(self.cell.recipe.seed * 2**32 + self.done)  # so that a step needs no history
+        return [self.pairs[place] for place in places], [self.reference[place] for place in places]
+
+    def tokens_of_steps(self) -> list[int]:
+        return [sum(len(self.pairs[place]) for place in places) for places in self.batches]
+
+    def take_step(self) -> None:
+        """With the gradient that stands beside the adapter's weights."""
+        self.optimizer.param_groups[0]["lr"] = self.learning_rate(self.done)
+        self.optimizer.step()
+        self.done += 1
+
+    def state(self) -> bytes:
+        """Everything that changes on the way, for `restore`."""
+        file = io.BytesIO()
+        state = {name: getattr(self, name) for name in ("done", "log", "seconds", "cells_in_pack")}
+        torch.save({**state, "row_P": self.row_P.detach().clone(), "optimizer": self.optimizer.state_dict()}, file)
+        return file.getvalue()
+
+    def restore(self, state: bytes) -> None:
+        """Go on from where `state` was taken."""
+        found = torch.load(io.BytesIO(state), map_location=self.row_P.device, weights_only=True)
+        self.row_P.data.copy_(found.pop("row_P"))
+        self.optimizer.load_state_dict(found.pop("optimizer"))
+        for name, value in found.items():
+            setattr(self, name, value)
+
+    def finished(self, language_model: LanguageModel) -> FinishedCell:
+        """
+        Raises:
+            Diverged: a weight is not a finite number.
+        """
+        weights = from_row(self.order, self.row_P)
+        for name, weight in weights.items():
+            if not weight.isfinite().all():
+                raise Diverged(f"weight {name} is not finite after step {self.steps}")
+        return FinishedCell(
+            key=self.cell.key,
+            files=adapter_files(weights, language_model, self.hyperparameters.lora),
+            log=self._log_table(),
+            seconds=self.seconds,
+            engine=ENGINE,
+            device=str(language_model.model.device),
+            train_pairs=len(self.pairs),
+            steps=self.steps,
+            tokens=sum(self.tokens_of_steps()),
+            cells_in_pack=self.cells_in_pack,
+        )
+
+    def _log_table(self) -> pl.DataFrame:
+        batch_size, pairs = self.hyperparameters.batch_size, len(self.pairs)
+        rows = [
+            (step, *numbers, self.learning_rate(step - 1), step * batch_size, step * batch_size / pairs)
+            for step, numbers in enumerate(self.log, start=1)
+        ]
+        return pl.DataFrame(rows, schema=LOG_SCHEMA, orient="row")
+
+
+class _Queue:
+    """Cells that wait, and the pack that is being trained; whoever ends makes room for the next."""
+
+    def __init__(
+        self,
+        cells: Sequence[CellToTrain],
+        data: TrainingData,
+        on_step: OnStep | None,
+        cells_per_pack: int | None,
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        self.waiting: deque[CellToTrain | _Run] = deque(cells)
+        self.pack: list[_Run] = []
+        self.data = data
+        self.on_step = on_step
+        self.most = cells_per_pack
+        self.checkpoints = checkpoints
+        self.saved_at = time.monotonic()
+
+    def outcomes(self) -> Iterator[FinishedCell | FailedCell]:
+        """Every cell's, as it ends. The base model is as it was whenever this yields."""
+        while self.waiting or self.pack:
+            yield from self._fill()
+            if self.pack:
+                yield from self._train_until_one_ends()
+
+    def _fill(self) -> list[FailedCell]:
+        """Take waiting cells into the pack while there is room; returns those that cannot be trained at all."""
+        failed = []
+        while self.waiting and len(self.pack) < (self.most or 1):
+            waiting = self.waiting.popleft()
+            if isinstance(waiting, _Run):
+                self.pack.append(waiting)
+                continue
+            try:
+                run = _Run(waiting, self.data)
+                if self.checkpoints and (state := self.checkpoints.read(waiting)):
+                    run.restore(state)
+                if self.most is None:
+                    most_tokens = max(run.tokens_of_steps())
+                    self.most = cells_that_fit(
+                        self.data.language_model, run.hyperparameters.lora, run.pairs, most_tokens
+                    )
+            except Exception as error:  # whatever it is, it is this cell's; the others go on
+                _logger.exception("cell %s failed", waiting.key)
+                failed.append(_failed(waiting, error))
+            else:
+                self.pack.append(run)
+        return failed
+
+    def _train_until_one_ends(self) -> list[FinishedCell | FailedCell]:
+        try:
+            reasons = self._train()
+        except torch.OutOfMemoryError as error:
+            if len(self.pack) == 1:
+                return self._end_all(error)
+            self.most = len(self.pack) // 2
+            _logger.warning("%d cells do not fit into memory; going on with %d", len(self.pack), self.most)
+            self.waiting.extendleft(reversed(self.pack[self.most :]))
+            self.pack = self.pack[: self.most]
+            return []
+        except Exception as error:  # of no one cell alone; those that wait go on
+            _logger.exception("cells %s failed", [run.cell.key for run in self.pack])
+            return self._end_all(error)
+        ended: list[FinishedCell | FailedCell] = []
+        for run in list(self.pack):
+            if run.cell.key in reasons:
+                ended.append(FailedCell(run.cell.key, reasons[run.cell.key]))
+            elif run.done == run.steps:
+                try:
+                    ended.append(run.finished(self.data.language_model))
+                except Diverged as error:
+                    ended.append(FailedCell(run.cell.key, str(error)))
+            else:
+                continue
+            self.pack.remove(run)
+        return ended
+
+    def _end_all(self, error: Exception) -> list[FinishedCell | FailedCell]:
+        ended, self.pack = [_failed(run.cell, error) for run in self.pack], []
+        return [*ended]
+
+    def _train(self) -> dict[str, str]:
+        """Steps of the whole pack until a cell is done or has failed; why those failed that did, by key."""
+        runs, model = self.pack, self.data.language_model.model
+        lora = runs[0].hyperparameters.lora
+        stack = StackedLora(self.data.language_model, lora, runs[0].order, [run.row_P for run in runs])
+        stack.generators = [run.dropout for run in runs]
+        for run, row_P, gradient_P in zip(runs, stack.weights_KP, stack.gradient_KP, strict=True):
+            run.row_P.data, run.row_P.grad = row_P, gradient_P
+            run.cells_in_pack = max(run.cells_in_pack, len(runs))
+        unseen: list[Tensor] = []
+        looked_at = time.monotonic()
+        with stack.on_the_model():
+            while True:
+                unseen.append(_step(stack, runs))
+                for run in runs:
+                    if self.on_step:
+                        self.on_step(run.cell.key, run.done, run.steps)
+                done = any(run.done == run.steps for run in runs)
+                if not done and len(unseen) < LOOK_EVERY[model.device.type]:
+                    continue
+                reasons = _look(runs, torch.stack(unseen).tolist())
+                unseen.clear()
+                now = time.monotonic()
+                for run in runs:
+                    run.seconds += (now - looked_at) / len(runs)
+                looked_at = now
+                if done or reasons:
+                    return reasons
+                self._save_if_due()
+
+    def _save_if_due(self) -> None:
+        if self.checkpoints and time.monotonic() - self.saved_at > self.checkpoints.seconds_between:
+            for run in self.pack:
+                self.checkpoints.write(run.cell, run.state())
+            self.saved_at = time.monotonic()
+
+
+def _step(stack: StackedLora, runs: Sequence[_Run]) -> Tensor:
+    """One step of every cell: (K, 3), the loss, mean margin and share of positive margins before the step."""
+    model = stack.language_model.model
+    pairs_by_cell, references = zip(*(run.next_batch() for run in runs), strict=True)
+    batch = stack.batch = lay_out(pairs_by_cell, model.device, pads_attention(model))
+    reference = torch.tensor([logps for own in references for logps in own], dtype=torch.float64).to(model.device)
+    stack.gradient_KP.zero_()
+
+    weighted = any(run.method.weight for run in runs)
+    tokens = response_tokens(model, batch, last_hidden_state(model, batch), squares=weighted)
+    gain = sum_by_text(tokens.logp_C, batch) - reference
+    sizes = [len(own) for own in pairs_by_cell]
+    margins = [
+        run.hyperparameters.beta * (own[:, 0] - own[:, 1]) for run, own in zip(runs, gain.split(sizes), strict=True)
+    ]
+    losses = [run.method.loss(margin) for run, margin in zip(runs, margins, strict=True)]
+    if weighted:
+        alignments = mean_alignment(tokens, batch).split(sizes)
+        losses = [
+            loss if run.method.weight is None else loss * run.method.weight(*alignment.T)
+            for run, loss, alignment in zip(runs, losses, alignments, strict=True)
+        ]
+    loss_K = torch.stack([loss.mean() for loss in losses])
+    loss_K.sum().backward()
+
+    _clip(stack.gradient_KP, [run.hyperparameters.max_gradient_norm for run in runs])
+    for run in runs:
+        run.take_step()
+    margin_K = torch.stack([margin.mean() for margin in margins])
+    accuracy_K = torch.stack([(margin > 0).double().mean() for margin in margins])
+    return torch.stack([loss_K, margin_K, accuracy_K], dim=1).detach()
+
+
+def _clip(gradient_KP: Tensor, most: Sequence[float]) -> None:
+    """Each cell's gradient to its own norm, as `torch.nn.utils.clip_grad_norm_` does for one model."""
+    norm_K = torch.linalg.vector_norm(gradient_KP, dim=1)
+    factor_K = torch.tensor(most).to(norm_K) / (norm_K + 1e-6)
+    gradient_KP.mul_(factor_K.clamp(max=1)[:, None])
+
+
+def _look(runs: Sequence[_Run], numbers: list[list[list[float]]]) -> dict[str, str]:
+    """Put the steps' numbers into the logs; why a cell has failed, by key."""
+    reasons: dict[str, str] = {}
+    for of_step in numbers:
+        for run, (loss, margin, accuracy) in zip(runs, of_step, strict=True):
+            run.log.append((loss, margin, accuracy))
+            if not (math.isfinite(loss) and math.isfinite(margin)):
+                reason = f"loss {loss} and margin {margin} at step {len(run.log)} of {run.steps}"
+                reasons.setdefault(run.cell.key, reason)
+    return reasons
+
+
+def _failed(cell: CellToTrain, error: Exception) -> FailedCell:
+    return FailedCell(cell.key, f"{type(error).__name__}: {error}")

@@ -1,0 +1,178 @@
+"""Pairs laid out for one pass of a model: every token once, no padding between texts, a prompt shared by its two answers."""
+
+# K adapters; T places for tokens in b blocks, R of them filled; S slots that attention reads; C response tokens; N texts (two per pair)
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+BLOCK = {"cpu": 32, "cuda": 128}  # tokens that are multiplied with one adapter's weights at once
+LEAST_OF_LONGEST = 0.8  # on a CPU, texts down to this share of the longest are padded to it for attention
+
+
+@dataclass(frozen=True)
+class PairTokens:
+    """One pair as token numbers."""
+
+    prompt: np.ndarray
+    chosen: np.ndarray
+    rejected: np.ndarray
+
+    def __len__(self) -> int:
+        """Tokens that a model must read: the prompt once."""
+        return len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+
+@dataclass(frozen=True)
+class AttentionLayout:
+    """Which texts attend within themselves: prompt + chosen and prompt + rejected of each pair.
+
+    `token_S` says whose query, key and value fill a slot; a prompt's tokens fill two. Token `filled_R` finds its output
+    in `slot_R`. The second slots of prompt tokens `twice_P` are `second_P`. Texts of similar length stand padded in
+    `groups` of (texts, slots per text); without groups, one after the other from `begin_N` on, N + 1 numbers.
+    """
+
+    token_S: torch.Tensor
+    filled_R: torch.Tensor
+    slot_R: torch.Tensor
+    twice_P: torch.Tensor
+    second_P: torch.Tensor
+    groups: tuple[tuple[int, int], ...]
+    begin_N: torch.Tensor
+    longest: int
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Pairs of one or more adapters, adapter by adapter; a pair's tokens as prompt, chosen, rejected.
+
+    Each adapter's tokens fill whole blocks of `block` places but for its last one; `adapter_b` says whose a
+    block is. Of each response token, `before_C` is the place whose state predicts it, `place_C` its own, `target_C` its
+    number, and `text_C` its text: twice its pair, plus 1 in a rejected answer.
+    """
+
+    ids_T: torch.Tensor
+    position_T: torch.Tensor
+    attention: AttentionLayout
+    adapter_b: torch.Tensor
+    places_by_adapter: tuple[int, ...]
+    block: int
+    before_C: torch.Tensor
+    place_C: torch.Tensor
+    target_C: torch.Tensor
+    text_C: torch.Tensor
+    pairs: int
+
+
+def lay_out(pairs_by_adapter: Sequence[Sequence[PairTokens]], device: torch.device, padded: bool) -> PairBatch:
+    """One batch of all adapters' pairs; an adapter may have any number of them, also none.
+
+    Args:
+        padded: attention reads texts of similar length padded, as every device can, and not one after the other, as
+            flash attention on a GPU can.
+
+    Raises:
+        ValueError: there is no pair at all, or a pair with an empty prompt (nothing predicts its answers' first token).
+    """
+    pairs = [pair for own in pairs_by_adapter for pair in own]
+    if not pairs:
+        raise ValueError("a batch needs at least one pair")
+    prompt_N, response_N = _text_lengths(pairs)
+    if not prompt_N.all():
+        raise ValueError("a pair has an empty prompt, so nothing predicts the first token of its answers")
+
+    block = BLOCK[device.type]
+    blocks = [-(-sum(map(len, own)) // block) for own in pairs_by_adapter]
+    pair_begin = _pair_begins(pairs_by_adapter, blocks, block)
+    prompt_begin_N = np.repeat(pair_begin, 2)
+    response_begin_N = prompt_begin_N + prompt_N
+    response_begin_N[1::2] += response_N[0::2]
+
+    places_R = _ranges(pair_begin, np.array([len(pair) for pair in pairs]))
+    ids_T = np.zeros(sum(blocks) * block, dtype=np.int64)
+    ids_T[places_R] = np.concatenate([part for pair in pairs for part in (pair.prompt, pair.chosen, pair.rejected)])
+    place_C = _ranges(response_begin_N, response_N)
+    first_of_answer = _ranges(np.zeros_like(response_N), response_N) == 0
+    last_of_prompt_C = np.repeat(prompt_begin_N + prompt_N - 1, response_N)
+
+    # Per text its prompt's places, then its response's.
+    place_L = _ranges(_both(prompt_begin_N, response_begin_N), _both(prompt_N, response_N))
+    length_N = prompt_N + response_N
+    within_L = _ranges(np.zeros_like(length_N), length_N)
+    position_T = np.zeros_like(ids_T)
+    position_T[place_L] = within_L
+    slot_begin_N, slots, groups = _slots(length_N, padded)
+    slot_L = np.repeat(slot_begin_N, length_N) + within_L
+    token_S = np.zeros(slots, dtype=np.int64)
+    token_S[slot_L] = place_L
+    again_L = np.repeat(np.arange(len(length_N)) % 2 == 1, length_N) & (within_L < np.repeat(prompt_N, length_N))
+
+    def tensor(values: np.ndarray, dtype: type = np.int64) -> torch.Tensor:
+        return torch.from_numpy(values.astype(dtype, copy=False)).to(device, non_blocking=True)
+
+    return PairBatch(
+        ids_T=tensor(ids_T),
+        position_T=tensor(position_T),
+        attention=AttentionLayout(
+            token_S=tensor(token_S),
+            filled_R=tensor(place_L[~again_L]),
+            slot_R=tensor(slot_L[~again_L]),
+            twice_P=tensor(place_L[again_L]),
+            second_P=tensor(slot_L[again_L]),
+            groups=groups,
+            begin_N=tensor(np.append(slot_begin_N, slots), np.int32),
+            longest=int(length_N.max()),
+        ),
+        adapter_b=tensor(np.repeat(np.arange(len(blocks)), blocks)),
+        places_by_adapter=tuple(block * own for own in blocks),
+        block=block,
+        before_C=tensor(np.where(first_of_answer, last_of_prompt_C, place_C - 1)),
+        place_C=tensor(place_C),
+        target_C=tensor(ids_T[place_C]),
+        text_C=tensor(np.repeat(np.arange(len(response_N)), response_N)),
+        pairs=len(pairs),
+    )
+
+
+def _text_lengths(pairs: Sequence[PairTokens]) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of prompt and of response, per text."""
+    prompt = np.array([len(pair.prompt) for pair in pairs])
+    responses = np.array([(len(pair.chosen), len(pair.rejected)) for pair in pairs])
+    return np.repeat(prompt, 2), responses.reshape(-1)
+
+
+def _pair_begins(pairs_by_adapter: Sequence[Sequence[PairTokens]], blocks: Sequence[int], block: int) -> np.ndarray:
+    begins, start = [], 0
+    for own, own_blocks in zip(pairs_by_adapter, blocks, strict=True):
+        lengths = np.array([len(pair) for pair in own], dtype=np.int64)
+        begins.append(start + np.cumsum(lengths) - lengths)
+        start += own_blocks * block
+    return np.concatenate(begins)
+
+
+def _slots(length_N: np.ndarray, padded: bool) -> tuple[np.ndarray, int, tuple[tuple[int, int], ...]]:
+    """Where each text begins in attention, how many slots there are, and the padded groups of texts, if any."""
+    if not padded:
+        return np.cumsum(length_N) - length_N, int(length_N.sum()), ()
+    begin_N = np.zeros_like(length_N)
+    longest_first = np.argsort(-length_N, kind="stable")
+    groups, done, slots = [], 0, 0
+    while done < len(longest_first):
+        longest = int(length_N[longest_first[done]])
+        texts = int((length_N[longest_first[done:]] >= LEAST_OF_LONGEST * longest).sum())
+        begin_N[longest_first[done : done + texts]] = slots + longest * np.arange(texts)
+        groups.append((texts, longest))
+        done, slots = done + texts, slots + texts * longest
+    return begin_N, slots, tuple(groups)
+
+
+def _ranges(begin: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """The numbers begin[i], begin[i] + 1, ... (length[i] of them), for each i in turn."""
+    before = np.cumsum(length) - length
+    return np.arange(length.sum()) + np.repeat(begin - before, length)
+
+
+def _both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.stack([first, second], axis=1).reshape(-1)

@@ -1,0 +1,263 @@
+"""Cells trained together are the cells that TRL trains one by one, whatever else is in their pack."""
+
+import statistics
+from dataclasses import replace
+from types import SimpleNamespace
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load
+
+from prefassets.domain.training import packed_engine
+from prefassets.domain.training.completions import output_head
+from prefassets.domain.training.encoding import encode_pairs
+from prefassets.domain.training.flat_attention import last_hidden_state
+from prefassets.domain.training.language_model import LanguageModel
+from prefassets.domain.training.lora import initial_weights
+from prefassets.domain.training.memory import cells_that_fit, memory_of_cell
+from prefassets.domain.training.pair_batch import lay_out
+from prefassets.domain.training.recipe import Lora
+from prefassets.domain.training.stacked_lora import StackedLora, as_row
+from prefassets.domain.training.train import FailedCell, FinishedCell, TrainingData, train_cells
+
+LORA = Lora(rank=8, alpha=16)
+
+
+def by_key(cells, data, **options):
+    return {outcome.key: outcome for outcome in train_cells(cells, data, **options)}
+
+
+def weights_of(finished: FinishedCell):
+    return load(finished.files["adapter_model.safetensors"])
+
+
+def farthest(one: FinishedCell, other: FinishedCell) -> float:
+    """The largest difference of any weight."""
+    weights = weights_of(other)
+    return max((weight - weights[name]).abs().max().item() for name, weight in weights_of(one).items())
+
+
+def as_method(cell, method):
+    return replace(cell, recipe=replace(cell.recipe, method=method))
+
+
+@pytest.fixture(scope="module")
+def mixed(cell):
+    """Cells that differ in all that may differ within a pack."""
+    return [
+        cell("plain", seed=1, steps=6),
+        as_method(cell("weighted", seed=1, steps=6), "wpo"),
+        cell("other data", seed=2, steps=6, training_pairs=100),
+        cell("larger batch", seed=3, steps=4, batch_size=12),
+        cell("hotter", seed=4, steps=6, beta=0.3, learning_rate=2e-3, max_gradient_norm=0.1),
+    ]
+
+
+@pytest.fixture(scope="module")
+def packed(mixed, data):
+    return by_key(mixed, data)
+
+
+def test_every_cell_of_a_mixed_pack_is_what_trl_trains(mixed, data, packed):
+    assert {finished.cells_in_pack for finished in packed.values()} == {5}
+    for key, by_trl in by_key(mixed, data, engine="trl").items():
+        ours, theirs = packed[key].log, by_trl.log
+        assert ours["loss"].to_list() == pytest.approx(theirs["loss"].to_list(), abs=1e-4), key
+        assert ours["margin"].to_list() == pytest.approx(theirs["margin"].to_list(), abs=1e-4), key
+        assert ours["learning_rate"].to_list() == pytest.approx(theirs["learning_rate"].to_list()), key
+        assert farthest(packed[key], by_trl) < 1e-4, key
+        assert packed[key].files["adapter_config.json"] == by_trl.files["adapter_config.json"]
+
+
+def test_a_cell_in_a_pack_is_the_cell_alone(mixed, data, packed):
+    for cell in mixed:
+        (alone,) = train_cells([cell], data)
+        assert alone.cells_in_pack == 1
+        assert farthest(packed[cell.key], alone) < 1e-5
+        assert (packed[cell.key].log["loss"] - alone.log["loss"]).abs().max() < 1e-5
+
+
+def test_cells_that_do_not_fit_wait_their_turn(mixed, data, packed):
+    waiting = by_key(mixed, data, cells_per_pack=2)
+    assert {finished.cells_in_pack for finished in waiting.values()} == {2}
+    assert max(farthest(packed[key], waiting[key]) for key in packed) < 1e-5
+
+
+def test_adapters_of_another_shape_are_packed_apart(cell, data):
+    cells = [cell("small", lora=Lora(rank=2, alpha=4)), cell("usual"), cell("small too", lora=Lora(rank=2, alpha=4))]
+    packs = {key: finished.cells_in_pack for key, finished in by_key(cells, data).items()}
+    assert packs == {"small": 2, "small too": 2, "usual": 1}
+
+
+def test_weights_of_wpo_have_no_gradient_and_at_most_one(cell, data, packed):
+    """On the pairs of the first step the policy is the base model: its alignments say what the weights were."""
+    some = cell("one", seed=1, training_pairs=8, steps=1)
+    (plain,) = train_cells([some], data)
+    (weighted,) = train_cells([as_method(some, "wpo")], data)
+    share = weighted.log["loss"][0] / plain.log["loss"][0]  # every margin is 0, so the losses differ by the mean weight
+
+    def alignment(prompt, answer):
+        with torch.no_grad():
+            probability = data.language_model.model(torch.tensor([prompt + answer])).logits[0].double().softmax(-1)
+        before = probability[len(prompt) - 1 : -1]
+        return (before[range(len(answer)), answer].log() - before.square().sum(-1).log()).mean()
+
+    rows = data.encoded.select(some.pair_ids).rows.select("prompt_ids", "chosen_ids", "rejected_ids").rows()
+    weights = [min(1.0, (alignment(p, c) + alignment(p, r)).exp().item()) for p, c, r in rows]
+    assert share == pytest.approx(statistics.mean(weights), abs=1e-5)
+
+
+def test_a_pack_that_was_killed_goes_on_to_the_same_adapters(mixed, data, packed):
+    """Killed after its third step, with states from the second or earlier: as a pod is that was evicted."""
+    kept = {}
+
+    class Kept:
+        seconds_between = 0.0
+
+        def read(self, cell):
+            return kept.get(cell.key)
+
+        def write(self, cell, state):
+            kept[cell.key] = state
+
+    def die(key, step, steps):
+        if step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(train_cells(mixed, data, die, checkpoints=Kept()))
+    assert set(kept) == {cell.key for cell in mixed}
+
+    steps = []
+    resumed = by_key(mixed, data, checkpoints=Kept(), on_step=lambda key, step, _: steps.append((key, step)))
+    assert min(steps)[1] == 4 == min(step for _, step in steps)
+    for key, finished in packed.items():
+        assert resumed[key].files == finished.files, key
+        assert resumed[key].log.equals(finished.log), key
+
+
+def test_dropout_is_a_cells_own_and_survives_a_restart(cell, data):
+    def with_dropout(key, seed):
+        return cell(key, seed=seed, steps=4, lora=Lora(rank=8, alpha=16, dropout=0.3))
+
+    ours, other = with_dropout("ours", 1), with_dropout("other", 2)
+    together = by_key([other, ours], data)["ours"]
+    (alone,) = train_cells([ours], data)
+    (without,) = train_cells([cell("ours", seed=1, steps=4)], data)
+    assert farthest(together, alone) < 1e-5
+    assert farthest(together, without) > 1e-4
+
+
+def test_dropout_leaves_out_the_share_that_was_asked_for_and_keeps_the_mean(data):
+    lora = Lora(rank=2, alpha=4, dropout=0.25)
+    order, row = as_row(initial_weights(data.language_model, lora, seed=0))
+    stack = StackedLora(data.language_model, lora, order, [row])
+    stack.batch = SimpleNamespace(places_by_adapter=(1_000,))
+    stack.generators = [torch.Generator().manual_seed(3)]
+    kept = stack.kept(torch.ones(1_000, 50))
+    assert kept.unique().tolist() == pytest.approx([0, 1 / 0.75])
+    assert (kept == 0).float().mean() == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_pack_that_runs_out_of_memory_goes_on_with_fewer_cells(mixed, data, packed, monkeypatch):
+    real_step = packed_engine._step
+
+    def step(stack, runs):
+        if len(runs) > 2:
+            raise torch.OutOfMemoryError("no room for three")
+        return real_step(stack, runs)
+
+    monkeypatch.setattr(packed_engine, "_step", step)
+    outcomes = by_key(mixed, data)
+    assert max(farthest(packed[key], outcomes[key]) for key in packed) < 1e-5
+
+    monkeypatch.setattr(packed_engine, "_step", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none at all")))
+    assert all(
+        isinstance(outcome, FailedCell) and "none at all" in outcome.reason for outcome in train_cells(mixed, data)
+    )
+
+
+def test_stacked_adapters_compute_what_peft_computes(cell, data, tiny, tmp_path):
+    """Logits of two trained adapters in one batch, against each adapter loaded by PEFT."""
+    trained = [*train_cells([cell("one", seed=1, steps=4), cell("two", seed=2, steps=4)], data)]
+    own = data.tokens(cell().pair_ids[:6])
+    rows = [as_row(weights_of(finished)) for finished in trained]
+    stack = StackedLora(tiny, LORA, rows[0][0], [row for _, row in rows])
+    stack.batch = lay_out([own[:2], own[2:]], tiny.model.device, padded=True)
+    with torch.no_grad(), stack.on_the_model():
+        states = last_hidden_state(tiny.model, stack.batch)[stack.batch.before_C]
+        found = output_head(tiny.model)(states)
+
+    begin = 0
+    for number, (finished, pairs) in enumerate(zip(trained, (own[:2], own[2:]), strict=True)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name, content in finished.files.items():
+            (folder / name).write_bytes(content)
+        fresh = LanguageModel.from_files(tiny.to_files(), name="tiny").model
+        adapted = peft.PeftModel.from_pretrained(fresh, str(folder))
+        for pair in pairs:
+            for answer in (pair.chosen, pair.rejected):
+                with torch.no_grad():
+                    logits = adapted(torch.tensor([[*pair.prompt, *answer]])).logits[0, len(pair.prompt) - 1 : -1]
+                assert torch.allclose(found[begin : begin + len(answer)], logits, atol=1e-5)
+                begin += len(answer)
+    assert begin == len(found)
+
+
+def test_texts_of_very_different_lengths_are_read_as_each_alone(pairs, tiny, reference_logps):
+    import polars as pl
+
+    odd = pairs.head(12).with_columns(
+        prompt=pl.Series([[{"role": "user", "content": "why? " * (1 + 5 * row)}] for row in range(12)]),
+        chosen=pl.Series(["no " * (1 + (7 * row) % 30) for row in range(12)]),
+        rejected=pl.Series(["" if row == 3 else "yes " * (1 + (11 * row) % 40) for row in range(12)]),
+    )
+    encoded = encode_pairs(odd, tiny.tokenizer, 256)
+    from prefassets.domain.training.completions import complete
+
+    found = complete(tiny, encoded.tokens()).logp
+    for row, pair in enumerate(encoded.tokens()):
+        for side, answer in enumerate((pair.chosen, pair.rejected)):
+            with torch.no_grad():
+                steps = tiny.model(torch.tensor([[*pair.prompt, *answer]])).logits[0].double().log_softmax(-1)
+            expected = sum(steps[len(pair.prompt) - 1 + at, token].item() for at, token in enumerate(answer))
+            assert found[row, side] == pytest.approx(expected, abs=1e-4)
+
+
+def test_memory_grows_by_adapters_and_activations_never_by_a_base_model(data, tiny, cell):
+    pairs = data.tokens(cell().pair_ids)
+    measured = memory_of_cell(tiny, LORA, pairs[:4])
+    adapter = sum(weight.numel() for weight in initial_weights(tiny, LORA, 0).values())
+    assert measured.adapter == 16 * adapter  # weight, gradient, two moments: four bytes each
+    of_more_pairs = memory_of_cell(tiny, LORA, pairs[:16])
+    assert measured.per_token == pytest.approx(of_more_pairs.per_token, rel=0.1)
+    hidden, layers = 96, 2
+    assert 4 * hidden * layers < measured.per_token < 4 * 100 * hidden * layers
+
+
+def test_cells_at_once_follow_free_memory(data, tiny, cell, monkeypatch):
+    from prefassets.domain.training import memory
+
+    pairs = data.tokens(cell().pair_ids)
+    of_cell = memory_of_cell(tiny, LORA, pairs[:2]).total(1_000)
+    for_logits = memory.LOGITS_AT_ONCE["cpu"] * memory.BYTES_PER_LOGIT
+    monkeypatch.setattr(memory, "free_memory", lambda device: (3.5 * of_cell + for_logits) / memory.SHARE)
+    assert cells_that_fit(tiny, LORA, pairs, 1_000) == 3
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1)
+    assert cells_that_fit(tiny, LORA, pairs, 1_000) == 1
+    monkeypatch.setattr(memory, "free_memory", lambda device: 10**15)
+    assert cells_that_fit(tiny, LORA, pairs, 1_000) == memory.MOST["cpu"]
+
+
+def test_bfloat16_packs_are_close_to_trl(cell, tiny, encoded):
+    from prefassets.domain.training.reference import reference_pass
+
+    half = LanguageModel.from_files(tiny.to_files(), name="tiny", precision="bfloat16")
+    reference = reference_pass(half, encoded).pivot("response", index="pair_id", values="logp")
+    data = TrainingData(half, encoded, {pair_id: logps for pair_id, *logps in reference.iter_rows()})
+    cells = [cell(f"{seed}", seed=seed, steps=6, precision="bfloat16") for seed in (1, 2)]
+    packed, by_trl = by_key(cells, data), by_key(cells, data, engine="trl")
+    for key in packed:
+        assert packed[key].log["loss"].to_list() == pytest.approx(by_trl[key].log["loss"].to_list(), abs=0.02)
