@@ -43,7 +43,10 @@ def test_one_partition_is_read_by_itself_and_only_if_its_cell_is_finished(store)
     assert store.read("training.margins", ("s", "age.A", "3", "0")).is_empty()
 
 
-def test_artifacts_that_share_files_do_not_share_what_replaces_them(store):
+@pytest.mark.parametrize("can_link", [True, False])
+def test_artifacts_that_share_files_do_not_share_what_replaces_them(store, monkeypatch, can_link):
+    if not can_link:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError("no links here")))
     store.put("s/a", {"adapter_model.safetensors": b"weights"}, {"fingerprint": "f"})
     store.put_same("t/a", "s/a", {"fingerprint": "f", "adopted_from": "s"})
     assert store.files("t/a") == {"adapter_model.safetensors": b"weights"}
