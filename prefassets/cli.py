@@ -223,7 +223,8 @@ def missing(study: Study, stale: bool, launch: bool, form: str) -> None:
         return
     for line in launcher.prepare(study):
         _say(line)
-    _say(f"backfill {', '.join(launcher.backfill(study, states))}: {len(states)} cells")
+    for line in launcher.queue(study, states):
+        _say(line)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

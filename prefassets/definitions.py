@@ -2,7 +2,19 @@
 
 import dagster as dg
 
-from prefassets.assets import evidence, inference, model, prism, report, splits, studies, training, verdicts, warehouse
+from prefassets.assets import (
+    cells_job,
+    evidence,
+    inference,
+    model,
+    prism,
+    report,
+    splits,
+    studies,
+    training,
+    verdicts,
+    warehouse,
+)
 from prefassets.resources.store import Store
 from prefassets.settings import settings
 
@@ -31,6 +43,7 @@ defs = dg.Definitions(
             selection=dg.AssetSelection.groups("training", "verdicts", "report", "warehouse"),
             description="Collect what is finished, judge it, write pages, publish warehouse.duckdb. Any seeds will do.",
         ),
+        cells_job.cells_job,
     ],
     sensors=[
         dg.AutomationConditionSensorDefinition(

@@ -1,20 +1,21 @@
 """Running a study: what is missing, in this process or through Dagster's daemon, always exactly the missing cells."""
 
+import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
-from dagster._core.execution.backfill import PartitionBackfill
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from prefassets.resources.cells import CellState, StudyData, unfinished
+from prefassets.resources.cells import CellState, StudyData
 from prefassets.resources.store import Store
 from prefassets.settings import Settings, settings
 from prefassets.studies.study import Study
@@ -25,7 +26,6 @@ DAGSTER_YAML = next(
     for path in (_PACKAGE / "deployments/local/dagster.yaml", _PACKAGE.parent / "deployments/local/dagster.yaml")
     if path.exists()
 )
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 LABEL, PROCESS = "prefassets/run", "prefassets/process"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -43,34 +43,19 @@ def prepare_dagster_home(chosen: Settings) -> Path:
     return folder
 
 
-def key_ranges(study: Study, keys: Collection[str], most: int) -> list[list[str]]:
-    """Partition keys cut into runs of at most `most`, each of which Dagster can name by its first and last key.
-
-    A range of two dimensions is every combination of neighbouring cohorts with neighbouring seeds, so a ragged set
-    needs several. No range holds a key that was not asked for, and each key is in one range.
-    """
-    wanted = set(keys)
-    by_seeds = [
-        (cohort, tuple(seed for seed in study.seed_keys if f"{cohort}|{seed}" in wanted)) for cohort in study.cohorts
-    ]
-    ranges = []
-    for seeds, neighbours in groupby(by_seeds, key=itemgetter(1)):
-        cohorts = [cohort for cohort, _ in neighbours]
-        for run in _neighbouring(seeds, study.seed_keys):
-            for some_seeds in _chunks(run, most):
-                for some_cohorts in _chunks(cohorts, most // len(some_seeds)):
-                    ranges.append([f"{cohort}|{seed}" for cohort in some_cohorts for seed in some_seeds])
-    return ranges
+def _what(study: Study, states: Sequence[CellState]) -> str:
+    to_train = sum(state.state != "unscored" for state in states)
+    training = f"training {to_train}, " if to_train else ""
+    return f"{len(states)} cells of {study.name}: {training}scoring {len(states)}"
 
 
-def _neighbouring(some: Sequence[str], all_of_them: Sequence[str]) -> list[list[str]]:
-    """`some`, in order, cut wherever one of `all_of_them` is left out."""
-    by_gap = groupby(enumerate(some), key=lambda item: all_of_them.index(item[1]) - item[0])
-    return [[value for _, value in group] for _, group in by_gap]
+def _keys(states: Sequence[CellState]) -> list[str]:
+    return [state.cell.key for state in states]
 
 
-def _chunks(values: Sequence[str], size: int) -> list[Sequence[str]]:
-    return [values[start : start + size] for start in range(0, len(values), size)]
+def _packs(states: Sequence[CellState]) -> list[Sequence[CellState]]:
+    size = settings().cells_per_job
+    return [states[start : start + size] for start in range(0, len(states), size)]
 
 
 class Launcher:
@@ -78,11 +63,14 @@ class Launcher:
 
     def __init__(self) -> None:
         prepare_dagster_home(settings())
-        from prefassets.definitions import defs  # after DAGSTER_HOME is set
+        from prefassets.assets import cells_job  # these read the settings: after DAGSTER_HOME is set
+        from prefassets.definitions import defs
 
         self.store = Store(home=settings().home)
         self.instance = dg.DagsterInstance.get()
         self._job = defs.resolve_implicit_global_asset_job_def()
+        self._cells_job = defs.resolve_job_def(cells_job.JOB)
+        self._config_of_cells = cells_job.run_config
         self._graph = defs.resolve_asset_graph()
 
         self._close_runs_of_dead_processes()
@@ -107,25 +95,23 @@ class Launcher:
 
     # ---- in this process
 
-    def run(
-        self,
-        what: str,
-        assets: Collection[dg.AssetKey],
-        partition: str | None = None,
-        tags: dict[str, str] | None = None,
-    ) -> None:
+    def run(self, what: str, assets: Collection[dg.AssetKey], partition: str | None = None) -> None:
         """Materialise assets here and now, in one run; `what` labels it in the UI.
 
         Raises:
             RunFailed: with the message of the step or blocking check that failed.
         """
-        job = self._job.get_subset(asset_selection=set(assets))
+        self._execute(what, self._job.get_subset(asset_selection=set(assets)), _QUIET, partition)
+
+    def _execute(
+        self, what: str, job: dg.JobDefinition, run_config: Mapping[str, Any], partition: str | None = None
+    ) -> None:
         result = job.execute_in_process(
             instance=self.instance,
             partition_key=partition,
-            tags={LABEL: what, PROCESS: f"{socket.gethostname()}:{os.getpid()}", **(tags or {})},
+            tags={LABEL: what, PROCESS: f"{socket.gethostname()}:{os.getpid()}"},
             raise_on_error=False,
-            run_config=_QUIET,
+            run_config=run_config,
         )
         if not result.success:
             raise RunFailed(_why(result))
@@ -155,23 +141,18 @@ class Launcher:
             self.run(what, [dg.AssetKey(["model", "reference"])], study.reference)
 
     def train(self, study: Study, states: Sequence[CellState]) -> Iterator[str]:
-        """Train and score exactly these cells here; yields a line before each stage.
+        """Train and score exactly these cells here, as many in one run as a run takes; yields a line before each run.
 
         Raises:
             RunFailed: at least one cell failed; all others are finished and scored first.
         """
-        to_train = [state.cell.key for state in states if state.state != "unscored"]
         failures = []
-        for name, keys in (("adapters", to_train), ("margins", [state.cell.key for state in states])):
-            if name == "margins":
-                unscored = {state.cell.key for state in unfinished(self.store, study) if state.state == "unscored"}
-                keys = [key for key in keys if key in unscored]
-            for run in key_ranges(study, keys, settings().cells_per_job):
-                yield (what := f"{'training' if name == 'adapters' else 'scoring'} {len(run)} cells of {study.name}")
-                try:
-                    self.run(what, [dg.AssetKey([study.name, name])], tags={RANGE_START: run[0], RANGE_END: run[-1]})
-                except RunFailed as error:
-                    failures.append(str(error))
+        for pack in _packs(states):
+            yield (what := _what(study, pack))
+            try:
+                self._execute(what, self._cells_job, _QUIET | self._config_of_cells(study, _keys(pack)))
+            except RunFailed as error:
+                failures.append(str(error))
         if failures:
             raise RunFailed("\n".join(failures))
 
@@ -182,39 +163,26 @@ class Launcher:
     # ---- through the daemon
 
     def daemon_is_running(self) -> bool:
-        """Whether a Dagster daemon (`make ui`) watches this home and would pick up a backfill."""
-        heartbeat = self.instance.get_daemon_heartbeats().get("BACKFILL")
+        """Whether a Dagster daemon (`make ui`) watches this home and would start a queued run."""
+        heartbeat = self.instance.get_daemon_heartbeats().get("QUEUED_RUN_COORDINATOR")
         return heartbeat is not None and time.time() - heartbeat.timestamp < 60
 
-    def backfill(self, study: Study, states: Sequence[CellState]) -> list[str]:
-        """Ask the daemon for exactly these cells; returns the ids of the backfills.
+    def queue(self, study: Study, states: Sequence[CellState]) -> Iterator[str]:
+        """Queue runs of exactly these cells for the daemon; yields a line with each run's id.
 
-        Cells that only lack margins get a backfill of their own: in a common job, one cell that fails in training
-        would keep the others from being scored.
+        Raises:
+            RunFailed: Dagster refused a run.
         """
-        unscored = [state.cell.key for state in states if state.state == "unscored"]
-        untrained = [state.cell.key for state in states if state.state != "unscored"]
-        ids = []
-        for keys, names in ((untrained, ("adapters", "margins")), (unscored, ("margins",))):
-            if not keys:
-                continue
-            ids.append(uuid.uuid4().hex[:8])
-            self.instance.add_backfill(
-                PartitionBackfill.from_asset_partitions(
-                    backfill_id=ids[-1],
-                    asset_graph=self._graph,
-                    partition_names=keys,
-                    asset_selection=[dg.AssetKey([study.name, name]) for name in names],
-                    backfill_timestamp=time.time(),
-                    tags={"prefassets/study": study.name},
-                    dynamic_partitions_store=self.instance,
-                    all_partitions=False,
-                    title=f"{len(keys)} cells of {study.name}",
-                    description="prefassets missing --launch",
-                    run_config=None,
-                )
-            )
-        return ids
+        launch = [str(Path(sys.executable).with_name("dagster")), "job", "launch"]
+        job = ["-m", "prefassets.definitions", "-j", self._cells_job.name]
+        for pack in _packs(states):
+            what, run_id = _what(study, pack), str(uuid.uuid4())
+            config = json.dumps(self._config_of_cells(study, _keys(pack)))
+            described = ["--run-id", run_id, "--config-json", config, "--tags", json.dumps({LABEL: what})]
+            launched = subprocess.run([*launch, *job, *described], capture_output=True, text=True)
+            if launched.returncode:
+                raise RunFailed(f"{what}: `dagster job launch` failed\n{launched.stderr}")
+            yield f"run {run_id[:8]} is queued: {what}"
 
     # ----
 

@@ -69,7 +69,7 @@ def test_a_deleted_cell_is_missing_hides_nowhere_and_launch_restores_exactly_it(
     launched = copied_home.run("missing", "demo", "--launch")
     assert launched.returncode == 0, launched.stderr
     assert launched.stdout == "age.A|123\n"
-    assert "training 1 cells" in launched.stderr
+    assert "1 cells of demo: training 1, scoring 1" in launched.stderr
     assert copied_home.ok("missing", "demo", "--stale") == ""
 
     after = weights(copied_home)
@@ -113,7 +113,7 @@ def test_margins_of_another_held_out_set_are_scored_again_without_training(copie
     (found,) = rows(copied_home, "missing", "demo")
     assert (found["cell"], found["state"]) == ("age.A|123", "unscored")
     launched = copied_home.run("missing", "demo", "--launch")
-    assert "scoring 1 cells" in launched.stderr
+    assert "1 cells of demo: scoring 1" in launched.stderr
     assert "training" not in launched.stderr
     assert copied_home.ok("missing", "demo") == ""
 

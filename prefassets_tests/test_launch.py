@@ -1,40 +1,49 @@
-"""Exactly the missing cells are launched, in as few runs as Dagster's partition ranges allow."""
+"""Exactly the missing cells are launched, in as few runs as they fit; nothing is built on rows that failed a check."""
 
-import random
+import json
 import subprocess
 import sys
-from itertools import product
 
-import pytest
-
-from prefassets.launch import key_ranges
+LAUNCHED = """
+import json
+from prefassets.launch import Launcher, RunFailed
+from prefassets.resources.cells import CellState
 from prefassets.studies import all_studies
 
-STUDY = all_studies()["demo"]
-KEYS = [cell.key for cell in STUDY.cells]
+study = all_studies()["demo"]
+states = [CellState(cell, "missing") for cell in study.cells[::4]]
+launcher = Launcher()
+lines = []
+try:
+    lines += launcher.train(study, states)
+except RunFailed as error:
+    print(json.dumps(str(error)))
+runs = launcher.instance.get_runs()
+print(json.dumps([run.job_name for run in runs]))
+print(json.dumps([run.run_config["ops"]["train_and_score"]["config"]["cells"] for run in reversed(runs)]))
+print(json.dumps([state.cell.key for state in states]))
+(line,) = launcher.queue(study, states[:2])
+(run,) = launcher.instance.get_runs(limit=1)
+print(json.dumps([line, run.run_id, run.status.value, run.run_config["ops"]["train_and_score"]["config"]["cells"]]))
+"""
 
 
-def named_by_ends(first, last):
-    """What Dagster makes of a range: every combination of neighbouring cohorts with neighbouring seeds."""
-    (cohort_1, seed_1), (cohort_2, seed_2) = first.split("|"), last.split("|")
-    cohorts = STUDY.cohorts[STUDY.cohorts.index(cohort_1) : STUDY.cohorts.index(cohort_2) + 1]
-    seeds = STUDY.seed_keys[STUDY.seed_keys.index(seed_1) : STUDY.seed_keys.index(seed_2) + 1]
-    return [f"{cohort}|{seed}" for cohort, seed in product(cohorts, seeds)]
-
-
-@pytest.mark.parametrize("draw", range(30))
-def test_any_set_of_cells_is_covered_exactly_once_and_never_exceeded(draw):
-    chosen = random.Random(draw).sample(KEYS, k=1 + draw % len(KEYS))
-    ranges = key_ranges(STUDY, chosen, most=4)
-    assert sorted(key for keys in ranges for key in keys) == sorted(chosen)
-    for keys in ranges:
-        assert named_by_ends(keys[0], keys[-1]) == keys
-        assert len(keys) <= 4
-
-
-def test_a_whole_study_is_one_range_and_nothing_is_none():
-    assert [len(keys) for keys in key_ranges(STUDY, KEYS, most=32)] == [27]
-    assert key_ranges(STUDY, [], most=32) == []
+def test_seven_cells_at_three_a_run_are_three_lists_of_cells_and_a_run_that_fails_stops_no_other(empty_home):
+    done = subprocess.run(
+        [sys.executable, "-c", LAUNCHED],
+        env=empty_home.environment | {"PREFASSETS_CELLS_PER_JOB": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    error, jobs, listed, asked, queued = map(json.loads, done.stdout.splitlines())
+    assert all(f"{key}: cohort" in error for key in asked), "an empty home has no pairs to learn from"
+    assert jobs == ["cells"] * 3
+    assert len(asked) == 7
+    assert listed == [asked[:3], asked[3:6], asked[6:]]
+    line, run_id, *waiting = queued
+    assert line == f"run {run_id[:8]} is queued: 2 cells of demo: training 2, scoring 2"
+    assert waiting == ["QUEUED", asked[:2]], "for a daemon; here is none"
 
 
 FAILING_FOLDS = """

@@ -1,7 +1,7 @@
 """One adapter per (study, cohort, seed), its margins on unseen users, and the tables that collect them."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +22,7 @@ from prefassets.studies import all_studies
 from prefassets.studies.study import Cell, Study
 
 GROUP = "training"
+WEIGHTS = "adapter_model.safetensors"
 COLLECTED = {  # table of all studies -> the per-study asset that writes its parts
     "training.cells": "adapters",
     "training.adapters": "adapters",
@@ -75,18 +76,14 @@ def adapters_asset(study: Study) -> dg.AssetsDefinition:
         pool="gpu",
     )
     def adapters(context: dg.AssetExecutionContext, store: Store) -> None:
+        failures = {}
         cells = [study.cell(key) for key in context.partition_keys]
-        data = StudyData(store, study)
-        failures = {cell: why for cell in cells if (why := data.unlearnable(cell))}
-        recipes = {cell: data.recipe(cell) for cell in cells if cell not in failures}
-        finished = adopt_or_skip(store, data, recipes, context.run_id)
-        for cell in finished:
-            _log_finished(context, store, cell)
-
-        to_train = {cell: recipe for cell, recipe in recipes.items() if cell not in finished}
-        for cell, reason in train(store, data, to_train, context.run_id):
+        for cell, reason in make_adapters(store, StudyData(store, study), cells, context.run_id):
             if reason is None:  # as each cell ends, not when all have
-                _log_finished(context, store, cell)
+                made = adapter_made(store, cell)
+                context.log_event(made)
+                # Dagster says it of every cell once more if the step succeeds; both events then say the same.
+                context.add_asset_metadata(made.metadata, asset_key=context.asset_key, partition_key=cell.key)
             else:
                 failures[cell] = reason
         raise_for_failed(study, failures)
@@ -111,38 +108,55 @@ def margins_asset(study: Study) -> dg.AssetsDefinition:
     def margins(context: dg.AssetExecutionContext, store: Store) -> None:
         cells = [study.cell(key) for key in context.partition_keys]
         for cell, rows in score(store, StudyData(store, study), cells):
-            context.add_asset_metadata({"dagster/row_count": rows}, asset_key=context.asset_key, partition_key=cell.key)
+            made = margins_made(cell, rows)
+            context.add_asset_metadata(made.metadata, asset_key=context.asset_key, partition_key=cell.key)
 
     return margins
 
 
-def _log_finished(context: dg.AssetExecutionContext, store: Store, cell: Cell) -> None:
+def adapter_made(store: Store, cell: Cell) -> dg.AssetMaterialization:
+    """What Dagster is told of a cell whose adapter stands."""
     record = store.record(artifact(cell)) or {}
     metadata = {**record["metrics"], "fingerprint": record["fingerprint"], "adapter": f"artifacts/{artifact(cell)}"}
-    context.log_event(dg.AssetMaterialization(context.asset_key, partition=cell.key, metadata=metadata))
-    context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=cell.key)
+    return dg.AssetMaterialization([cell.study, "adapters"], partition=cell.key, metadata=metadata)
 
 
-def adopt_or_skip(store: Store, data: StudyData, recipes: Mapping[Cell, Recipe], run_id: str) -> list[Cell]:
-    """The cells that need no training: their record stands, or a twin in another study is adopted."""
-    standing = {record["fingerprint"]: (name, record) for name, record in store.records().items() if "recipe" in record}
-    finished = []
+def margins_made(cell: Cell, rows: int) -> dg.AssetMaterialization:
+    """What Dagster is told of a cell that is scored."""
+    return dg.AssetMaterialization([cell.study, "margins"], partition=cell.key, metadata={"dagster/row_count": rows})
+
+
+def make_adapters(
+    store: Store, data: StudyData, cells: Iterable[Cell], run_id: str
+) -> Iterator[tuple[Cell, str | None]]:
+    """See that each cell has the adapter of today's recipe: it stands, a twin's is adopted, or it is trained.
+
+    Yields each cell as soon as that is so with None, or with the reason why it has none.
+    """
+    recipes = {}
+    for cell in cells:
+        if why := data.unlearnable(cell):
+            yield cell, why
+        else:
+            recipes[cell] = data.recipe(cell)
+    to_train = dict(recipes)
+    for cell in adopt_or_skip(store, recipes, run_id):
+        del to_train[cell]
+        yield cell, None
+    yield from train(store, data, to_train, run_id)
+
+
+def adopt_or_skip(store: Store, recipes: Mapping[Cell, Recipe], run_id: str) -> Iterator[Cell]:
+    """Yields each cell that needs no training once its record stands: it did already, or a twin's was adopted."""
+    records = store.records().items()
+    standing = {digest(record["recipe"]): (name, record) for name, record in records if "recipe" in record}
     for cell, recipe in recipes.items():
         own = store.record(artifact(cell))
         if own is not None and not differences(own["recipe"], recipe.as_dict()):
-            finished.append(cell)
+            yield cell
         elif recipe.fingerprint in standing:
-            twin, record = standing[recipe.fingerprint]
-            log = store.query(
-                "select step, loss, margin, pref_acc, learning_rate, pairs_seen, epoch from training.log"
-                " where study = $study and cohort = $cohort and seed = $seed and fold = $fold order by step",
-                **record["cell"],
-            )
-            origin = record["provenance"]["adopted_from"] or record["cell"]["study"]
-            provenance = {**record["provenance"], "adopted_from": origin}
-            put_cell(store, cell, recipe, store.files(twin), log, record["metrics"], provenance, run_id)
-            finished.append(cell)
-    return finished
+            adopt(store, cell, recipe, *standing[recipe.fingerprint], run_id)
+            yield cell
 
 
 def train(
@@ -219,6 +233,16 @@ def _model_inputs(store: Store, data: StudyData, pairs: pl.DataFrame) -> tuple[A
     return model, encoded, {pair_id: (chosen, rejected) for pair_id, chosen, rejected in logps.iter_rows()}
 
 
+def adopt(store: Store, cell: Cell, recipe: Recipe, twin: str, found: Mapping[str, Any], run_id: str) -> None:
+    """Give a cell the adapter, log and metrics of `twin`, an artifact of the same recipe, whose record is `found`."""
+    theirs = Cell(**found["cell"])
+    provenance = {**found["provenance"], "adopted_from": found["provenance"]["adopted_from"] or theirs.study}
+    log = store.read("training.log", theirs.partition)
+    store.discard(artifact(cell))
+    record = _put_rows(store, cell, recipe, found["files"][WEIGHTS], log, found["metrics"], provenance, run_id)
+    store.put_same(artifact(cell), twin, record)
+
+
 def put_cell(
     store: Store,
     cell: Cell,
@@ -229,7 +253,24 @@ def put_cell(
     provenance: Mapping[str, Any],
     run_id: str,
 ) -> None:
-    """Everything one finished cell leaves: its rows of three tables, its adapter, and last its record."""
+    """Everything one trained cell leaves: its rows of three tables, its adapter, and last its record."""
+    weights = {"sha256": hashlib.sha256(files[WEIGHTS]).hexdigest(), "bytes": len(files[WEIGHTS])}
+    store.discard(artifact(cell))
+    record = _put_rows(store, cell, recipe, weights, log, metrics, provenance, run_id)
+    store.put(artifact(cell), files, record)
+
+
+def _put_rows(
+    store: Store,
+    cell: Cell,
+    recipe: Recipe,
+    weights: Mapping[str, Any],
+    log: pl.DataFrame,
+    metrics: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    run_id: str,
+) -> dict[str, Any]:
+    """A cell's rows of three tables; returns the record that is to follow them."""
     identity = _identity(cell, recipe.fingerprint)
     finished_at = datetime.now(UTC)
     cell_row = {
@@ -246,28 +287,25 @@ def put_cell(
         "run_id": run_id,
         "finished_at": finished_at,
     }
-    weights = files["adapter_model.safetensors"]
     adapter_row = {
         **identity,
         "uri": f"artifacts/{artifact(cell)}",
-        "sha256": hashlib.sha256(weights).hexdigest(),
-        "bytes": len(weights),
+        "sha256": weights["sha256"],
+        "bytes": weights["bytes"],
     }
-    store.discard(artifact(cell))
     for table, rows in (
         ("training.cells", _frame("training.cells", [cell_row])),
         ("training.adapters", _frame("training.adapters", [adapter_row])),
         ("training.log", log.with_columns(_columns(identity))),
     ):
         store.replace(table, rows, cell.partition)
-    record = {
+    return {
         "cell": asdict(cell),
         "fingerprint": recipe.fingerprint,
         "recipe": recipe.as_dict(),
         "metrics": dict(metrics),
         "provenance": {**provenance, "run_id": run_id, "finished_at": finished_at.isoformat()},
     }
-    store.put(artifact(cell), files, record)
 
 
 def score(store: Store, data: StudyData, cells: list[Cell]) -> Iterator[tuple[Cell, int]]:
@@ -276,6 +314,8 @@ def score(store: Store, data: StudyData, cells: list[Cell]) -> Iterator[tuple[Ce
     Raises:
         FileNotFoundError: a cell has no finished adapter.
     """
+    if not cells:
+        return
     from prefassets.domain.training.scoring import score_adapter
 
     wanted = {cell: data.held_out_pairs(cell) for cell in cells}

@@ -11,6 +11,7 @@ dagster/                                      Dagster's own state
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -99,9 +100,18 @@ class Store(dg.ConfigurableResource):
             asset_key=dg.AssetKey(table.split(".")), metadata={"dagster/row_count": len(rows), **(metadata or {})}
         )
 
-    def read(self, table: str) -> pl.DataFrame:
-        """All rows of `table`; none if nothing was ever written."""
-        return self.query(f"from {table}")
+    def read(self, table: str, partition: Sequence[str] | None = None) -> pl.DataFrame:
+        """All rows of `table`, or those of one partition of it; none if nothing was ever written."""
+        if partition is None:
+            return self.query(f"from {table}")
+        declared = all_tables()[table]
+        if declared.artifact is not None and self.record(declared.artifact(*partition)) is None:
+            return declared.empty()
+        try:
+            with self._files.open(self._part(declared, partition)) as part:
+                return pl.read_parquet(part)
+        except FileNotFoundError:
+            return declared.empty()
 
     def query(self, sql: str, **parameters: object) -> pl.DataFrame:
         """Run one SELECT over the parts, in memory, with `$name` parameters; holds no lock on anything."""
@@ -174,6 +184,28 @@ class Store(dg.ConfigurableResource):
             name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
             for name, content in files.items()
         }
+        self._put_record(artifact, record, described)
+
+    def put_same(self, artifact: str, twin: str, record: Mapping[str, Any]) -> None:
+        """Store an artifact whose files are those of a finished one, `twin`, under a record of its own.
+
+        The files are shared where the file system can, not copied: replacing one later leaves the other's alone.
+
+        Raises:
+            FileNotFoundError: the twin is not finished, or a file of it is gone.
+        """
+        described = self._finished(twin)["files"]
+        self.discard(artifact)
+        for name in described:
+            theirs = self._path("artifacts", twin, name)
+            with self._replacing(self._path("artifacts", artifact, name)) as temporary:
+                try:
+                    os.link(theirs, temporary)
+                except OSError:  # not every file system can
+                    shutil.copyfile(theirs, temporary)
+        self._put_record(artifact, record, described)
+
+    def _put_record(self, artifact: str, record: Mapping[str, Any], described: Mapping[str, Any]) -> None:
         text = json.dumps({**record, "files": described}, indent=1, default=str)
         self._write(self._path("artifacts", artifact, RECORD), text.encode())
 
@@ -204,10 +236,17 @@ class Store(dg.ConfigurableResource):
         Raises:
             FileNotFoundError: the artifact is not finished, or a file of it is gone.
         """
+        return {
+            name: self._files.cat_file(self._path("artifacts", artifact, name))
+            for name in self._finished(artifact)["files"]
+        }
+
+    def _finished(self, artifact: str) -> dict[str, Any]:
+        """The record of an artifact that must be finished."""
         record = self.record(artifact)
         if record is None:
             raise FileNotFoundError(f"{self.home}/artifacts/{artifact} has no {RECORD}: it was never finished")
-        return {name: self._files.cat_file(self._path("artifacts", artifact, name)) for name in record["files"]}
+        return record
 
     def discard(self, artifact: str) -> None:
         """Make an artifact unfinished by removing its record."""

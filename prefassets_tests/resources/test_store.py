@@ -34,6 +34,31 @@ def finish(store, *seeds):
         store.put(f"s/age.A/seed-{seed}", {"adapter_model.safetensors": b"weights"}, {"fingerprint": "f"})
 
 
+def test_one_partition_is_read_by_itself_and_only_if_its_cell_is_finished(store):
+    store.replace("training.margins", margins(1, 0.5), ("s", "age.A", "1", "0"))
+    store.replace("training.margins", margins(2, 0.25), ("s", "age.A", "2", "0"))
+    assert store.read("training.margins", ("s", "age.A", "2", "0")).is_empty()
+    finish(store, 1, 2)
+    assert store.read("training.margins", ("s", "age.A", "2", "0")).equals(margins(2, 0.25))
+    assert store.read("training.margins", ("s", "age.A", "3", "0")).is_empty()
+
+
+@pytest.mark.parametrize("can_link", [True, False])
+def test_artifacts_that_share_files_do_not_share_what_replaces_them(store, monkeypatch, can_link):
+    if not can_link:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError("no links here")))
+    store.put("s/a", {"adapter_model.safetensors": b"weights"}, {"fingerprint": "f"})
+    store.put_same("t/a", "s/a", {"fingerprint": "f", "adopted_from": "s"})
+    assert store.files("t/a") == {"adapter_model.safetensors": b"weights"}
+    assert store.record("t/a")["files"] == store.record("s/a")["files"]
+    assert store.record("t/a")["adopted_from"] == "s"
+    store.put("s/a", {"adapter_model.safetensors": b"others"}, {"fingerprint": "g"})
+    assert store.files("t/a") == {"adapter_model.safetensors": b"weights"}
+    store.discard("s/a")
+    with pytest.raises(FileNotFoundError, match="s/a has no record"):
+        store.put_same("u/a", "s/a", {"fingerprint": "f"})
+
+
 def test_what_is_replaced_is_read_back_and_nothing_is_appended(store):
     store.replace("prism.folds", folds(("u1", 0), ("u2", 1)))
     store.replace("prism.folds", folds(("u3", 2)))
