@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from prefassets.domain.training.flat_attention import last_hidden_state, pads_attention, reads_pair_batches
+from prefassets.domain.training.pair_reader import PairReader
 from prefassets.domain.training.language_model import LanguageModel
 from prefassets.domain.training.pair_batch import PairBatch, PairTokens, lay_out
 
@@ -138,10 +138,11 @@ def complete(
     alignment_sum = np.zeros((len(pairs), 2)) if everything else None
     hidden_mean = np.zeros((len(pairs), 2, _hidden_size(model)), np.float32) if everything else None
     done = 0
-    with reads_pair_batches(model):
+    reader = PairReader(model)
+    with reader.on_the_model():
         for rows in batches_of_similar_length(pairs, model.device, tokens_per_batch):
-            batch = lay_out([[pairs[row] for row in rows]], model.device, padded=pads_attention(model))
-            hidden_TD = last_hidden_state(model, batch)
+            batch = lay_out([[pairs[row] for row in rows]], model.device, reader.pads_attention)
+            hidden_TD = reader.last_hidden_state(batch)
             tokens = response_tokens(model, batch, hidden_TD, squares=everything)
             logp[rows] = sum_by_text(tokens.logp_C, batch).cpu().numpy()
             if alignment_sum is not None and hidden_mean is not None:

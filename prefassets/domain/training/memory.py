@@ -9,7 +9,6 @@ import psutil
 import torch
 
 from prefassets.domain.training.completions import LOGITS_AT_ONCE, response_tokens, sum_by_text
-from prefassets.domain.training.flat_attention import last_hidden_state, pads_attention
 from prefassets.domain.training.language_model import LanguageModel
 from prefassets.domain.training.lora import initial_weights
 from prefassets.domain.training.pair_batch import PairTokens, lay_out
@@ -51,7 +50,7 @@ def memory_of_cell(language_model: LanguageModel, lora: Lora, pairs: Sequence[Pa
     model = language_model.model
     order, row_P = as_row(initial_weights(language_model, lora, seed=0))
     stack = StackedLora(language_model, lora, order, [row_P])
-    stack.batch = lay_out([pairs], model.device, pads_attention(model))
+    batch = lay_out([pairs], model.device, stack.reader.pads_attention)
     frozen = {weight.untyped_storage().data_ptr() for weight in (*model.parameters(), stack.weights_KP)}
     kept: dict[int, int] = {}
 
@@ -62,11 +61,11 @@ def memory_of_cell(language_model: LanguageModel, lora: Lora, pairs: Sequence[Pa
         return tensor
 
     with stack.on_the_model(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        tokens = response_tokens(model, stack.batch, last_hidden_state(model, stack.batch), squares=False)
-        graph = sum_by_text(tokens.logp_C, stack.batch)  # while it lives, no storage is used twice
+        tokens = response_tokens(model, batch, stack.last_hidden_state(batch), squares=False)
+        graph = sum_by_text(tokens.logp_C, batch)  # while it lives, no storage is used twice
     del graph
     adapter = NUMBERS_PER_WEIGHT * stack.weights_KP.nbytes
-    return MemoryOfCell(adapter, sum(kept.values()) / len(stack.batch.ids_T))
+    return MemoryOfCell(adapter, sum(kept.values()) / len(batch.ids_T))
 
 
 def free_memory(device: torch.device) -> int:

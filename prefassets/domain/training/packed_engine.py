@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from prefassets.domain.training.completions import mean_alignment, response_tokens, sum_by_text
-from prefassets.domain.training.flat_attention import last_hidden_state, pads_attention
 from prefassets.domain.training.language_model import LanguageModel
 from prefassets.domain.training.lora import adapter_files, initial_weights
 from prefassets.domain.training.memory import cells_that_fit
@@ -267,12 +266,11 @@ def _step(stack: StackedLora, runs: Sequence[_Run]) -> Tensor:
     """One step of every cell: (K, 3), the loss, mean margin and share of positive margins before the step."""
     model = stack.language_model.model
     pairs_by_cell, references = zip(*(run.next_batch() for run in runs), strict=True)
-    batch = stack.batch = lay_out(pairs_by_cell, model.device, pads_attention(model))
+    batch = lay_out(pairs_by_cell, model.device, stack.reader.pads_attention)
     reference = torch.tensor([logps for own in references for logps in own], dtype=torch.float64).to(model.device)
-    stack.gradient_KP.zero_()
 
     weighted = any(run.method.weight for run in runs)
-    tokens = response_tokens(model, batch, last_hidden_state(model, batch), squares=weighted)
+    tokens = response_tokens(model, batch, stack.last_hidden_state(batch), squares=weighted)
     gain = sum_by_text(tokens.logp_C, batch) - reference
     sizes = [len(own) for own in pairs_by_cell]
     margins = [

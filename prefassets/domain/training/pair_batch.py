@@ -1,6 +1,7 @@
-"""Pairs laid out for one pass of a model: every token once, no padding between texts, a prompt shared by its two answers."""
+"""Pairs laid out for one pass of a model: each token once, no padding, a prompt shared by its two answers."""
 
-# K adapters; T places for tokens in b blocks, R of them filled; S slots that attention reads; C response tokens; N texts (two per pair)
+# T places in b blocks, R of them filled, Q of them read at the end; S slots that attention reads; C response tokens;
+# N texts, two per pair
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-BLOCK = {"cpu": 32, "cuda": 128}  # tokens that are multiplied with one adapter's weights at once
+BLOCK = {"cpu": 1, "cuda": 128}  # places; all of a block's belong to one adapter
 LEAST_OF_LONGEST = 0.8  # on a CPU, texts down to this share of the longest are padded to it for attention
 
 
@@ -23,6 +24,30 @@ class PairTokens:
     def __len__(self) -> int:
         """Tokens that a model must read: the prompt once."""
         return len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+
+@dataclass(frozen=True)
+class AdapterLayout:
+    """Whose the places are: adapter by adapter, `places_by_adapter` each, whole blocks of `block` places.
+
+    `adapter_b` says whose each block is; an adapter's last block may have places that stand empty.
+    """
+
+    adapter_b: torch.Tensor
+    places_by_adapter: tuple[int, ...]
+    block: int
+
+
+@dataclass(frozen=True)
+class ReadPlaces:
+    """The places whose last state is read, those of responses and the one before them: nobody looks at the others'.
+
+    `place_Q` are these places among all, and `slot_Q` where each stands among them alone, laid out as `adapters` says.
+    """
+
+    place_Q: torch.Tensor
+    slot_Q: torch.Tensor
+    adapters: AdapterLayout
 
 
 @dataclass(frozen=True)
@@ -48,17 +73,15 @@ class AttentionLayout:
 class PairBatch:
     """Pairs of one or more adapters, adapter by adapter; a pair's tokens as prompt, chosen, rejected.
 
-    Each adapter's tokens fill whole blocks of `block` places but for its last one; `adapter_b` says whose a
-    block is. Of each response token, `before_C` is the place whose state predicts it, `place_C` its own, `target_C` its
-    number, and `text_C` its text: twice its pair, plus 1 in a rejected answer.
+    Of each response token, `before_C` is the place whose state predicts it, `place_C` its own, `target_C` its number,
+    and `text_C` its text: twice its pair, plus 1 in a rejected answer.
     """
 
     ids_T: torch.Tensor
     position_T: torch.Tensor
     attention: AttentionLayout
-    adapter_b: torch.Tensor
-    places_by_adapter: tuple[int, ...]
-    block: int
+    adapters: AdapterLayout
+    read: ReadPlaces
     before_C: torch.Tensor
     place_C: torch.Tensor
     target_C: torch.Tensor
@@ -84,14 +107,16 @@ def lay_out(pairs_by_adapter: Sequence[Sequence[PairTokens]], device: torch.devi
         raise ValueError("a pair has an empty prompt, so nothing predicts the first token of its answers")
 
     block = BLOCK[device.type]
-    blocks = [-(-sum(map(len, own)) // block) for own in pairs_by_adapter]
-    pair_begin = _pair_begins(pairs_by_adapter, blocks, block)
+    lengths = [np.array([len(pair) for pair in own], dtype=np.int64) for own in pairs_by_adapter]
+    pair_begin, places = _begins(lengths, block)
+    read_lengths = [length - prompts + 1 for length, prompts in zip(lengths, _prompts(pairs_by_adapter), strict=True)]
+    read_begin, read_places = _begins(read_lengths, block)
     prompt_begin_N = np.repeat(pair_begin, 2)
     response_begin_N = prompt_begin_N + prompt_N
     response_begin_N[1::2] += response_N[0::2]
 
-    places_R = _ranges(pair_begin, np.array([len(pair) for pair in pairs]))
-    ids_T = np.zeros(sum(blocks) * block, dtype=np.int64)
+    places_R = _ranges(pair_begin, np.concatenate(lengths))
+    ids_T = np.zeros(sum(places), dtype=np.int64)
     ids_T[places_R] = np.concatenate([part for pair in pairs for part in (pair.prompt, pair.chosen, pair.rejected)])
     place_C = _ranges(response_begin_N, response_N)
     first_of_answer = _ranges(np.zeros_like(response_N), response_N) == 0
@@ -112,6 +137,10 @@ def lay_out(pairs_by_adapter: Sequence[Sequence[PairTokens]], device: torch.devi
     def tensor(values: np.ndarray, dtype: type = np.int64) -> torch.Tensor:
         return torch.from_numpy(values.astype(dtype, copy=False)).to(device, non_blocking=True)
 
+    def adapters(places_by_adapter: list[int]) -> AdapterLayout:
+        blocks = [places // block for places in places_by_adapter]
+        return AdapterLayout(tensor(np.repeat(np.arange(len(blocks)), blocks)), tuple(places_by_adapter), block)
+
     return PairBatch(
         ids_T=tensor(ids_T),
         position_T=tensor(position_T),
@@ -125,9 +154,12 @@ def lay_out(pairs_by_adapter: Sequence[Sequence[PairTokens]], device: torch.devi
             begin_N=tensor(np.append(slot_begin_N, slots), np.int32),
             longest=int(length_N.max()),
         ),
-        adapter_b=tensor(np.repeat(np.arange(len(blocks)), blocks)),
-        places_by_adapter=tuple(block * own for own in blocks),
-        block=block,
+        adapters=adapters(places),
+        read=ReadPlaces(
+            place_Q=tensor(_ranges(pair_begin + prompt_N[0::2] - 1, np.concatenate(read_lengths))),
+            slot_Q=tensor(_ranges(read_begin, np.concatenate(read_lengths))),
+            adapters=adapters(read_places),
+        ),
         before_C=tensor(np.where(first_of_answer, last_of_prompt_C, place_C - 1)),
         place_C=tensor(place_C),
         target_C=tensor(ids_T[place_C]),
@@ -143,13 +175,18 @@ def _text_lengths(pairs: Sequence[PairTokens]) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(prompt, 2), responses.reshape(-1)
 
 
-def _pair_begins(pairs_by_adapter: Sequence[Sequence[PairTokens]], blocks: Sequence[int], block: int) -> np.ndarray:
-    begins, start = [], 0
-    for own, own_blocks in zip(pairs_by_adapter, blocks, strict=True):
-        lengths = np.array([len(pair) for pair in own], dtype=np.int64)
-        begins.append(start + np.cumsum(lengths) - lengths)
-        start += own_blocks * block
-    return np.concatenate(begins)
+def _prompts(pairs_by_adapter: Sequence[Sequence[PairTokens]]) -> list[np.ndarray]:
+    return [np.array([len(pair.prompt) for pair in own], dtype=np.int64) for own in pairs_by_adapter]
+
+
+def _begins(lengths: Sequence[np.ndarray], block: int) -> tuple[np.ndarray, list[int]]:
+    """Where each pair begins, and the places of each adapter: one pair after the other, adapters in whole blocks."""
+    begins, places, start = [], [], 0
+    for own in lengths:
+        begins.append(start + np.cumsum(own) - own)
+        places.append(-(-int(own.sum()) // block) * block)
+        start += places[-1]
+    return np.concatenate(begins), places
 
 
 def _slots(length_N: np.ndarray, padded: bool) -> tuple[np.ndarray, int, tuple[tuple[int, int], ...]]:

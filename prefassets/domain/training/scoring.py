@@ -8,7 +8,6 @@ import polars as pl
 import torch
 
 from prefassets.domain.training.completions import batches_of_similar_length, response_tokens, sum_by_text
-from prefassets.domain.training.flat_attention import last_hidden_state, pads_attention
 from prefassets.domain.training.lora import read_adapter
 from prefassets.domain.training.pair_batch import lay_out
 from prefassets.domain.training.recipe import Lora
@@ -99,10 +98,9 @@ def _fill(
             by_adapter: list[list[int]] = [[] for _ in together]
             for place in batch_places:
                 by_adapter[whose[place]].append(place)
-            batch = stack.batch = lay_out(
-                [[pairs[place] for place in own] for own in by_adapter], model.device, pads_attention(model)
-            )
-            tokens = response_tokens(model, batch, last_hidden_state(model, batch), squares=False)
+            own_pairs = [[pairs[place] for place in own] for own in by_adapter]
+            batch = lay_out(own_pairs, model.device, stack.reader.pads_attention)
+            tokens = response_tokens(model, batch, stack.last_hidden_state(batch), squares=False)
             logp = sum_by_text(tokens.logp_C, batch).cpu().numpy()
             for place, found in zip((place for own in by_adapter for place in own), logp, strict=True):
                 scores[whose[place]][rows[place]] = found

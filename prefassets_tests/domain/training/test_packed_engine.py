@@ -12,7 +12,6 @@ from safetensors.torch import load
 from prefassets.domain.training import packed_engine
 from prefassets.domain.training.completions import output_head
 from prefassets.domain.training.encoding import encode_pairs
-from prefassets.domain.training.flat_attention import last_hidden_state
 from prefassets.domain.training.language_model import LanguageModel
 from prefassets.domain.training.lora import initial_weights
 from prefassets.domain.training.memory import cells_that_fit, memory_of_cell
@@ -153,9 +152,8 @@ def test_dropout_leaves_out_the_share_that_was_asked_for_and_keeps_the_mean(data
     lora = Lora(rank=2, alpha=4, dropout=0.25)
     order, row = as_row(initial_weights(data.language_model, lora, seed=0))
     stack = StackedLora(data.language_model, lora, order, [row])
-    stack.batch = SimpleNamespace(places_by_adapter=(1_000,))
     stack.generators = [torch.Generator().manual_seed(3)]
-    kept = stack.kept(torch.ones(1_000, 50))
+    kept = stack.kept(torch.ones(1_000, 50), SimpleNamespace(places_by_adapter=(1_000,)))
     assert kept.unique().tolist() == pytest.approx([0, 1 / 0.75])
     assert (kept == 0).float().mean() == pytest.approx(0.25, abs=0.01)
 
@@ -184,9 +182,9 @@ def test_stacked_adapters_compute_what_peft_computes(cell, data, tiny, tmp_path)
     own = data.tokens(cell().pair_ids[:6])
     rows = [as_row(weights_of(finished)) for finished in trained]
     stack = StackedLora(tiny, LORA, rows[0][0], [row for _, row in rows])
-    stack.batch = lay_out([own[:2], own[2:]], tiny.model.device, padded=True)
+    batch = lay_out([own[:2], own[2:]], tiny.model.device, padded=True)
     with torch.no_grad(), stack.on_the_model():
-        states = last_hidden_state(tiny.model, stack.batch)[stack.batch.before_C]
+        states = stack.last_hidden_state(batch)[batch.before_C]
         found = output_head(tiny.model)(states)
 
     begin = 0
