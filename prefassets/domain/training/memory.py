@@ -15,7 +15,8 @@ from prefassets.domain.training.pair_batch import PairTokens, lay_out
 from prefassets.domain.training.recipe import Lora
 from prefassets.domain.training.stacked_lora import StackedLora, as_row
 
-MOST = {"cpu": 8, "cuda": 32}  # beyond, more cells at once are not faster (benchmarks/results/training_*.txt)
+MOST_CELLS = {"cpu": 8, "cuda": 32}  # more at once are not faster (benchmarks/results/training_*.txt)
+MOST_TOKENS = {"cpu": 2_048, "cuda": 49_152}  # of one pass: what a CPU's cache holds, what fills a GPU
 SHARE = 0.8  # of what is free; the rest is for what the estimate does not see, such as the backward pass's own
 NUMBERS_PER_WEIGHT = 4  # weight, gradient and AdamW's two moments, in float32
 BYTES_PER_LOGIT = 8  # the logits, in 16 and in 32 bits, and their probabilities
@@ -23,26 +24,34 @@ BYTES_PER_LOGIT = 8  # the logits, in 16 and in 32 bits, and their probabilities
 
 @dataclass(frozen=True)
 class MemoryOfCell:
-    """Bytes that one more cell takes: for its adapter and optimizer, and per token of its largest step."""
+    """Bytes that one more cell takes for its adapter and optimizer, and one more token of a pass for the way back."""
 
     adapter: int
     per_token: float
 
-    def total(self, tokens: int) -> int:
-        return self.adapter + int(self.per_token * tokens)
+
+@dataclass(frozen=True)
+class Pack:
+    """How many cells are trained at once, and how many of their tokens pass the model at once (one cell's at least)."""
+
+    cells: int
+    tokens_per_pass: int
 
 
-def cells_that_fit(language_model: LanguageModel, lora: Lora, pairs: Sequence[PairTokens], most_tokens: int) -> int:
-    """How many cells to train at once, at least 1: what fits into free memory, but no more than pays.
+def pack_that_fits(language_model: LanguageModel, lora: Lora, pairs: Sequence[PairTokens]) -> Pack:
+    """As many cells and tokens at once as fit into free memory, but no more than pays.
+
+    Adapters get at most half of the memory, activations what is left.
 
     Args:
         pairs: some of the cells' pairs, to measure with.
-        most_tokens: of one cell's largest step.
     """
     device = language_model.model.device
-    of_cell = memory_of_cell(language_model, lora, pairs[:2]).total(most_tokens)
-    for_logits = LOGITS_AT_ONCE[device.type] * BYTES_PER_LOGIT
-    return max(1, min(MOST[device.type], int((SHARE * free_memory(device) - for_logits) // of_cell)))
+    of_cell = memory_of_cell(language_model, lora, pairs[:2])
+    room = SHARE * free_memory(device) - LOGITS_AT_ONCE[device.type] * BYTES_PER_LOGIT
+    cells = max(1, min(MOST_CELLS[device.type], int(room / 2 // of_cell.adapter)))
+    tokens = min(MOST_TOKENS[device.type], int((room - cells * of_cell.adapter) // of_cell.per_token))
+    return Pack(cells, max(1, tokens))
 
 
 def memory_of_cell(language_model: LanguageModel, lora: Lora, pairs: Sequence[PairTokens]) -> MemoryOfCell:

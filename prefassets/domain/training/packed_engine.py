@@ -8,6 +8,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import polars as pl
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from prefassets.domain.training.completions import mean_alignment, response_tokens, sum_by_text
 from prefassets.domain.training.language_model import LanguageModel
 from prefassets.domain.training.lora import adapter_files, initial_weights
-from prefassets.domain.training.memory import cells_that_fit
+from prefassets.domain.training.memory import Pack, pack_that_fits
 from prefassets.domain.training.methods import METHODS
 from prefassets.domain.training.order import data_order
 from prefassets.domain.training.pair_batch import PairTokens, lay_out
@@ -35,6 +36,7 @@ from prefassets.domain.training.train import (
 
 ENGINE = "packed"
 LOOK_EVERY = {"cpu": 1, "cuda": 10}  # steps between two looks at the losses: each look waits for the GPU
+_Batch = tuple[list[PairTokens], list[tuple[float, float]]]  # pairs and their reference log-probabilities
 _logger = logging.getLogger(__name__)
 
 
@@ -82,8 +84,7 @@ class _Run:
         """It falls linearly to zero. `step` counts from 0."""
         return self.hyperparameters.learning_rate * (1 - step / self.steps)
 
-    def next_batch(self) -> tuple[list[PairTokens], list[tuple[float, float]]]:
-        """Pairs and their reference log-probabilities."""
+    def next_batch(self) -> _Batch:
         places = self.batches[self.done]
         self.dropout.manual_seed(self.cell.recipe.seed * 2**32 + self.done)  # so that a step needs no history
         return [self.pairs[place] for place in places], [self.reference[place] for place in places]
@@ -158,7 +159,8 @@ class _Queue:
         self.pack: list[_Run] = []
         self.data = data
         self.on_step = on_step
-        self.most = cells_per_pack
+        self.cells_per_pack = cells_per_pack
+        self.fits: Pack | None = None
         self.checkpoints = checkpoints
         self.saved_at = time.monotonic()
 
@@ -172,7 +174,7 @@ class _Queue:
     def _fill(self) -> list[FailedCell]:
         """Take waiting cells into the pack while there is room; returns those that cannot be trained at all."""
         failed = []
-        while self.waiting and len(self.pack) < (self.most or 1):
+        while self.waiting and len(self.pack) < (self.fits.cells if self.fits else 1):
             waiting = self.waiting.popleft()
             if isinstance(waiting, _Run):
                 self.pack.append(waiting)
@@ -181,11 +183,9 @@ class _Queue:
                 run = _Run(waiting, self.data)
                 if self.checkpoints and (state := self.checkpoints.read(waiting)):
                     run.restore(state)
-                if self.most is None:
-                    most_tokens = max(run.tokens_of_steps())
-                    self.most = cells_that_fit(
-                        self.data.language_model, run.hyperparameters.lora, run.pairs, most_tokens
-                    )
+                if self.fits is None:
+                    fits = pack_that_fits(self.data.language_model, run.hyperparameters.lora, run.pairs)
+                    self.fits = replace(fits, cells=self.cells_per_pack or fits.cells)
             except Exception as error:  # whatever it is, it is this cell's; the others go on
                 _logger.exception("cell %s failed", waiting.key)
                 failed.append(_failed(waiting, error))
@@ -197,13 +197,7 @@ class _Queue:
         try:
             reasons = self._train()
         except torch.OutOfMemoryError as error:
-            if len(self.pack) == 1:
-                return self._end_all(error)
-            self.most = len(self.pack) // 2
-            _logger.warning("%d cells do not fit into memory; going on with %d", len(self.pack), self.most)
-            self.waiting.extendleft(reversed(self.pack[self.most :]))
-            self.pack = self.pack[: self.most]
-            return []
+            return self._with_less_memory(error)
         except Exception as error:  # of no one cell alone; those that wait go on
             _logger.exception("cells %s failed", [run.cell.key for run in self.pack])
             return self._end_all(error)
@@ -221,12 +215,28 @@ class _Queue:
             self.pack.remove(run)
         return ended
 
+    def _with_less_memory(self, error: Exception) -> list[FinishedCell | FailedCell]:
+        """Fewer tokens at once, or fewer cells; if there is no less, the cell has failed."""
+        assert self.fits is not None
+        tokens = max(run.tokens_of_steps()[run.done] for run in self.pack)
+        if self.fits.tokens_per_pass > tokens and len(self.pack) > 1:
+            self.fits = replace(self.fits, tokens_per_pass=max(tokens, self.fits.tokens_per_pass // 2))
+        elif len(self.pack) > 1:
+            self.fits = replace(self.fits, cells=len(self.pack) // 2)
+            self.waiting.extendleft(reversed(self.pack[self.fits.cells :]))
+            self.pack = self.pack[: self.fits.cells]
+        else:
+            return self._end_all(error)
+        _logger.warning("out of memory; going on with %s", self.fits)
+        return []
+
     def _end_all(self, error: Exception) -> list[FinishedCell | FailedCell]:
         ended, self.pack = [_failed(run.cell, error) for run in self.pack], []
         return [*ended]
 
     def _train(self) -> dict[str, str]:
         """Steps of the whole pack until a cell is done or has failed; why those failed that did, by key."""
+        assert self.fits is not None
         runs, model = self.pack, self.data.language_model.model
         lora = runs[0].hyperparameters.lora
         stack = StackedLora(self.data.language_model, lora, runs[0].order, [run.row_P for run in runs])
@@ -238,7 +248,7 @@ class _Queue:
         looked_at = time.monotonic()
         with stack.on_the_model():
             while True:
-                unseen.append(_step(stack, runs))
+                unseen.append(_step(stack, runs, self.fits.tokens_per_pass))
                 for run in runs:
                     if self.on_step:
                         self.on_step(run.cell.key, run.done, run.steps)
@@ -262,33 +272,52 @@ class _Queue:
             self.saved_at = time.monotonic()
 
 
-def _step(stack: StackedLora, runs: Sequence[_Run]) -> Tensor:
+def _step(stack: StackedLora, runs: Sequence[_Run], tokens_per_pass: int) -> Tensor:
     """One step of every cell: (K, 3), the loss, mean margin and share of positive margins before the step."""
-    model = stack.language_model.model
-    pairs_by_cell, references = zip(*(run.next_batch() for run in runs), strict=True)
-    batch = lay_out(pairs_by_cell, model.device, stack.reader.pads_attention)
-    reference = torch.tensor([logps for own in references for logps in own], dtype=torch.float64).to(model.device)
-
-    weighted = any(run.method.weight for run in runs)
-    tokens = response_tokens(model, batch, stack.last_hidden_state(batch), squares=weighted)
-    gain = sum_by_text(tokens.logp_C, batch) - reference
-    sizes = [len(own) for own in pairs_by_cell]
-    margins = [
-        run.hyperparameters.beta * (own[:, 0] - own[:, 1]) for run, own in zip(runs, gain.split(sizes), strict=True)
-    ]
-    losses = [run.method.loss(margin) for run, margin in zip(runs, margins, strict=True)]
-    if weighted:
-        alignments = mean_alignment(tokens, batch).split(sizes)
-        losses = [
-            loss if run.method.weight is None else loss * run.method.weight(*alignment.T)
-            for run, loss, alignment in zip(runs, losses, alignments, strict=True)
-        ]
-    loss_K = torch.stack([loss.mean() for loss in losses])
-    loss_K.sum().backward()
-
+    batches = [run.next_batch() for run in runs]
+    stack.begin_step()
+    numbers = [_forward_and_back(stack, runs, batches, some) for some in _passes(batches, tokens_per_pass)]
     _clip(stack.gradient_KP, [run.hyperparameters.max_gradient_norm for run in runs])
     for run in runs:
         run.take_step()
+    return torch.cat(numbers)
+
+
+def _passes(batches: Sequence[_Batch], tokens_per_pass: int) -> Iterator[range]:
+    """Cells, in order, whose tokens go through the model together."""
+    begin, tokens = 0, 0
+    for cell, (pairs, _) in enumerate(batches):
+        own = sum(map(len, pairs))
+        if cell > begin and tokens + own > tokens_per_pass:
+            yield range(begin, cell)
+            begin, tokens = cell, 0
+        tokens += own
+    yield range(begin, len(batches))
+
+
+def _forward_and_back(stack: StackedLora, runs: Sequence[_Run], batches: Sequence[_Batch], some: range) -> Tensor:
+    """Add the gradients of some cells' losses; their rows of the step's numbers."""
+    model = stack.language_model.model
+    own = [pairs if cell in some else [] for cell, (pairs, _) in enumerate(batches)]
+    batch = lay_out(own, model.device, stack.reader.pads_attention)
+    reference = [logps for cell in some for logps in batches[cell][1]]
+    methods = [runs[cell].method for cell in some]
+
+    weighted = any(method.weight for method in methods)
+    tokens = response_tokens(model, batch, stack.last_hidden_state(batch), squares=weighted)
+    gain = sum_by_text(tokens.logp_C, batch) - torch.tensor(reference, dtype=torch.float64).to(model.device)
+    sizes = [len(own[cell]) for cell in some]
+    betas = [runs[cell].hyperparameters.beta for cell in some]
+    margins = [beta * (of[:, 0] - of[:, 1]) for beta, of in zip(betas, gain.split(sizes), strict=True)]
+    losses = [method.loss(margin) for method, margin in zip(methods, margins, strict=True)]
+    if weighted:
+        alignments = mean_alignment(tokens, batch).split(sizes)
+        losses = [
+            loss if method.weight is None else loss * method.weight(*alignment.T)
+            for method, loss, alignment in zip(methods, losses, alignments, strict=True)
+        ]
+    loss_K = torch.stack([loss.mean() for loss in losses])
+    loss_K.sum().backward()
     margin_K = torch.stack([margin.mean() for margin in margins])
     accuracy_K = torch.stack([(margin > 0).double().mean() for margin in margins])
     return torch.stack([loss_K, margin_K, accuracy_K], dim=1).detach()

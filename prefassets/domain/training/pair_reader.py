@@ -17,6 +17,7 @@ from prefassets.domain.training.lora import left_untouched
 from prefassets.domain.training.pair_batch import AdapterLayout, AttentionLayout, PairBatch, ReadPlaces
 
 NAME = "pairs"
+FUSED_ON = ("cuda",)  # devices on which small operations cost so much that it pays to compile them into one
 
 
 class PairReader:
@@ -82,7 +83,7 @@ def replace_part(model: nn.Module, name: str, by: nn.Module) -> None:
 
 
 class _OnlyWhereRead(nn.Module):
-    """The last layer's feed-forward part, on the places whose state is read: what it would add elsewhere, nobody sees."""
+    """The last layer's feed-forward part, on the places whose state is read: what it adds elsewhere, nobody sees."""
 
     def __init__(self, mlp: nn.Module, reader: PairReader) -> None:
         super().__init__()
@@ -157,17 +158,17 @@ def _replaceable(model: PreTrainedModel) -> dict[str, Callable[[nn.Module], nn.M
     Those chains cost a GPU more than its matrices do. A part is taken for what it seems to be by its attributes only
     if it computes that, too.
     """
-    if model.device.type != "cuda":
+    if model.device.type not in FUSED_ON:
         return {}
     found: dict[str, Callable[[nn.Module], nn.Module]] = {}
     sample = (
         torch.linspace(-1, 1, 4 * model.config.get_text_config().hidden_size).view(4, -1).to(model.device, model.dtype)
     )
     for name, part in model.base_model.named_modules():
+        if isinstance(part, nn.Linear):
+            continue
         with torch.no_grad():
-            if {"weight", "variance_epsilon"} <= {*vars(part), *part._parameters} and len(part.weight) == sample.shape[
-                1
-            ]:
+            if hasattr(part, "variance_epsilon") and part.weight.shape == sample.shape[1:]:
                 if torch.equal(part(sample), _rms_norm(sample, part.weight, part.variance_epsilon)):
                     found[name] = _FusedNorm
             elif {"gate_proj", "up_proj", "down_proj"} <= part._modules.keys():
@@ -181,7 +182,7 @@ def _fused_rotary(model: PreTrainedModel) -> Iterator[None]:
     """On a GPU, rotary embeddings as one kernel; the function is the module's own, compiled."""
     module = sys.modules[type(model).__module__]
     rotary = getattr(module, "apply_rotary_pos_emb", None)
-    if model.device.type != "cuda" or rotary is None:
+    if model.device.type not in FUSED_ON or rotary is None:
         yield
         return
     module.apply_rotary_pos_emb = _compiled(rotary)
@@ -204,7 +205,7 @@ def _attention(
     sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within each text; `query` is (1, H, T, E), keys and values (1, G, T, E), the result (1, T, H, E)."""
+    """Causal attention within each text: (1, T, H, E), of queries (1, H, T, E) and keys and values with fewer heads."""
     if sliding_window is not None and sliding_window < layout.longest:
         raise NotImplementedError(
             f"the model looks back {sliding_window} tokens only, but a text has {layout.longest}; set the study's "

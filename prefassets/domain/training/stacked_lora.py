@@ -16,7 +16,7 @@ from prefassets.domain.training.pair_batch import AdapterLayout, PairBatch
 from prefassets.domain.training.pair_reader import PairReader, replace_part
 from prefassets.domain.training.recipe import Lora
 
-PIECE = 2**19  # numbers of a piece's wider side: 2 MiB in float32, which stay in a core's cache
+PIECE = 2**20  # numbers of a piece's wider side: 4 MiB in float32, which stay in a CPU's cache
 PREFIX = "base_model.model."  # of every name in a PEFT file
 WeightOrder = Mapping[str, torch.Size]
 
@@ -58,7 +58,7 @@ class StackedLora:
         self.generators: Sequence[torch.Generator] = ()
         # What the layers compute with: the same numbers, or their copies in the model's precision.
         self._used_KP = self.weights_KP if model.dtype == torch.float32 else self.weights_KP.to(model.dtype)
-        self._anchor = torch.zeros((), device=model.device, requires_grad=True)
+        self.anchor = torch.zeros((), device=model.device, requires_grad=True)
         self._layers = self._make_layers(order, lora.alpha / lora.rank)
 
     def _make_layers(self, order: WeightOrder, scale: float) -> dict[str, "_StackedLinear"]:
@@ -90,14 +90,14 @@ class StackedLora:
             with self.reader.on_the_model():
                 yield
 
-    def last_hidden_state(self, batch: PairBatch) -> torch.Tensor:
-        """As `PairReader.last_hidden_state`, each adapter on its own pairs with its weights of this moment.
-
-        A backward pass adds to `gradient_KP`, which starts from zero.
-        """
+    def begin_step(self) -> None:
+        """Gradients from zero, and the weights as they are now."""
         self.gradient_KP.zero_()
         if self._used_KP is not self.weights_KP:
             self._used_KP.copy_(self.weights_KP)
+
+    def last_hidden_state(self, batch: PairBatch) -> torch.Tensor:
+        """As `PairReader.last_hidden_state`, each adapter on its own pairs; a backward pass adds to `gradient_KP`."""
         return self.reader.last_hidden_state(batch)
 
     def kept(self, inputs_TI: torch.Tensor, adapters: AdapterLayout) -> torch.Tensor | None:
@@ -134,8 +134,8 @@ class _StackedLinear(nn.Module):
         adapters = stack.reader.adapters
         assert adapters is not None
         inputs_TI = inputs.flatten(0, -2)
-        by_device = _InPieces if inputs.device.type == "cpu" else _InBlocks
-        output_TO = by_device.apply(inputs_TI, stack._anchor, self, adapters, stack.kept(inputs_TI, adapters))
+        product = PRODUCTS[inputs.device.type]
+        output_TO = product.apply(inputs_TI, stack.anchor, self, adapters, stack.kept(inputs_TI, adapters))
         return output_TO.view(*inputs.shape[:-1], -1)
 
 
@@ -240,9 +240,12 @@ class _InPieces(torch.autograd.Function):
 
 
 def _pieces(adapters: AdapterLayout, widest: int) -> Iterator[tuple[slice, int]]:
-    """Every adapter's places, as many at once as stay in the cache; where they are cut depends on this adapter alone."""
+    """Every adapter's places, as many at once as stay in the cache; where they are cut depends on no other adapter."""
     rows, begin = max(64, PIECE // widest), 0
     for adapter, places in enumerate(adapters.places_by_adapter):
         for start in range(begin, begin + places, rows):
             yield slice(start, min(start + rows, begin + places)), adapter
         begin += places
+
+
+PRODUCTS = {"cpu": _InPieces, "cuda": _InBlocks}

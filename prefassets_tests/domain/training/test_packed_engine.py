@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from prefassets.domain.training import packed_engine
+from prefassets.domain.training import packed_engine, pair_batch, pair_reader, stacked_lora
 from prefassets.domain.training.completions import output_head
 from prefassets.domain.training.encoding import encode_pairs
 from prefassets.domain.training.language_model import LanguageModel
 from prefassets.domain.training.lora import initial_weights
-from prefassets.domain.training.memory import cells_that_fit, memory_of_cell
+from prefassets.domain.training.memory import Pack, memory_of_cell, pack_that_fits
 from prefassets.domain.training.pair_batch import lay_out
 from prefassets.domain.training.recipe import Lora
 from prefassets.domain.training.stacked_lora import StackedLora, as_row
@@ -161,10 +161,10 @@ def test_dropout_leaves_out_the_share_that_was_asked_for_and_keeps_the_mean(data
 def test_a_pack_that_runs_out_of_memory_goes_on_with_fewer_cells(mixed, data, packed, monkeypatch):
     real_step = packed_engine._step
 
-    def step(stack, runs):
-        if len(runs) > 2:
+    def step(stack, runs, tokens_per_pass):
+        if len(runs) > 2 or tokens_per_pass > 2_000:
             raise torch.OutOfMemoryError("no room for three")
-        return real_step(stack, runs)
+        return real_step(stack, runs, tokens_per_pass)
 
     monkeypatch.setattr(packed_engine, "_step", step)
     outcomes = by_key(mixed, data)
@@ -174,6 +174,25 @@ def test_a_pack_that_runs_out_of_memory_goes_on_with_fewer_cells(mixed, data, pa
     assert all(
         isinstance(outcome, FailedCell) and "none at all" in outcome.reason for outcome in train_cells(mixed, data)
     )
+
+
+@pytest.mark.parametrize("tokens_per_pass", [1, 1_200, 100_000])
+def test_how_many_cells_pass_the_model_at_once_changes_nothing(mixed, data, packed, monkeypatch, tokens_per_pass):
+    monkeypatch.setattr(packed_engine, "pack_that_fits", lambda *_: Pack(5, tokens_per_pass))
+    outcomes = by_key(mixed, data)
+    assert max(farthest(packed[key], outcomes[key]) for key in packed) < 1e-5
+
+
+def test_what_a_gpu_computes_with_is_the_same(mixed, data, packed, monkeypatch):
+    """Blocks of places instead of pieces, and fused parts (not compiled): a GPU's code, as far as a CPU can run it."""
+    monkeypatch.setitem(stacked_lora.PRODUCTS, "cpu", stacked_lora.PRODUCTS["cuda"])
+    monkeypatch.setitem(pair_batch.BLOCK, "cpu", 32)
+    monkeypatch.setattr(pair_reader, "FUSED_ON", ("cpu",))
+    monkeypatch.setattr(pair_reader, "_compiled", lambda function: function)
+    fused = pair_reader.PairReader(data.language_model.model)._replaceable
+    assert sorted(part.__name__ for part in fused.values()) == ["_FusedMlp"] * 2 + ["_FusedNorm"] * 5
+    outcomes = by_key(mixed, data)
+    assert max(farthest(packed[key], outcomes[key]) for key in packed) < 1e-5
 
 
 def test_stacked_adapters_compute_what_peft_computes(cell, data, tiny, tmp_path):
@@ -239,14 +258,18 @@ def test_cells_at_once_follow_free_memory(data, tiny, cell, monkeypatch):
     from prefassets.domain.training import memory
 
     pairs = data.tokens(cell().pair_ids)
-    of_cell = memory_of_cell(tiny, LORA, pairs[:2]).total(1_000)
+    of_cell = memory_of_cell(tiny, LORA, pairs[:2])
     for_logits = memory.LOGITS_AT_ONCE["cpu"] * memory.BYTES_PER_LOGIT
-    monkeypatch.setattr(memory, "free_memory", lambda device: (3.5 * of_cell + for_logits) / memory.SHARE)
-    assert cells_that_fit(tiny, LORA, pairs, 1_000) == 3
-    monkeypatch.setattr(memory, "free_memory", lambda device: 1)
-    assert cells_that_fit(tiny, LORA, pairs, 1_000) == 1
-    monkeypatch.setattr(memory, "free_memory", lambda device: 10**15)
-    assert cells_that_fit(tiny, LORA, pairs, 1_000) == memory.MOST["cpu"]
+
+    def with_free(for_adapters, for_tokens):
+        free = (for_logits + for_adapters * of_cell.adapter + for_tokens * of_cell.per_token) / memory.SHARE
+        monkeypatch.setattr(memory, "free_memory", lambda device: free + 1)
+        return pack_that_fits(tiny, LORA, pairs)
+
+    tokens_like_three_adapters = 3 * of_cell.adapter / of_cell.per_token
+    assert with_free(3, tokens_like_three_adapters) == Pack(3, int(tokens_like_three_adapters))
+    assert with_free(0, 0) == Pack(1, 1)
+    assert with_free(1e6, 1e6) == Pack(memory.MOST_CELLS["cpu"], memory.MOST_TOKENS["cpu"])
 
 
 def test_bfloat16_packs_are_close_to_trl(cell, tiny, encoded):
