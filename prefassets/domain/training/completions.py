@@ -82,7 +82,7 @@ class ResponseTokens:
 def response_tokens(model: PreTrainedModel, batch: PairBatch, hidden_TD: torch.Tensor, squares: bool) -> ResponseTokens:
     """Log-probabilities of the batch's response tokens, with gradients towards `hidden_TD` if it wants them."""
     head = output_head(model)
-    state_CD = hidden_TD[batch.before_C]
+    state_CD = hidden_TD.index_select(0, batch.before_C)
     return ResponseTokens(
         *_ResponseTokens.apply(state_CD, batch.target_C, head.weight, squares, state_CD.requires_grad)
     )
@@ -90,8 +90,8 @@ def response_tokens(model: PreTrainedModel, batch: PairBatch, hidden_TD: torch.T
 
 def sum_by_text(values_C: torch.Tensor, batch: PairBatch) -> torch.Tensor:
     """Sums over each response: (pairs, 2), chosen and rejected, in float64."""
-    total_N = torch.zeros(2 * batch.pairs, dtype=torch.float64, device=values_C.device)
-    return total_N.index_add(0, batch.text_C, values_C.double()).view(-1, 2)
+    total_N = torch.zeros(2 * batch.pairs + 1, dtype=torch.float64, device=values_C.device)  # the last: of no text
+    return total_N.index_add(0, batch.text_C, values_C.double())[:-1].view(-1, 2)
 
 
 def mean_alignment(tokens: ResponseTokens, batch: PairBatch) -> torch.Tensor:
@@ -99,8 +99,8 @@ def mean_alignment(tokens: ResponseTokens, batch: PairBatch) -> torch.Tensor:
 
     The "sampled alignment" of Zhou et al. 2024, https://arxiv.org/abs/2406.11827.
     """
-    sums_N2 = sum_by_text(tokens.logp_C.detach() - tokens.log_squares_C, batch)
-    return sums_N2 / torch.bincount(batch.text_C, minlength=2 * batch.pairs).clamp(min=1).view(-1, 2)
+    aligned_C = tokens.logp_C.detach() - tokens.log_squares_C
+    return sum_by_text(aligned_C, batch) / sum_by_text(torch.ones_like(aligned_C), batch).clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ def batches_of_similar_length(
 def _mean_by_text(states_CD: torch.Tensor, batch: PairBatch) -> torch.Tensor:
     sums_ND = states_CD.new_zeros(2 * batch.pairs, states_CD.shape[1], dtype=torch.float32)
     sums_ND.index_add_(0, batch.text_C, states_CD.float())
-    tokens_N = torch.bincount(batch.text_C, minlength=len(sums_ND)).clamp(min=1)
-    return (sums_ND / tokens_N[:, None]).view(batch.pairs, 2, -1)
+    tokens_N2 = sum_by_text(torch.ones_like(batch.text_C), batch).clamp(min=1)
+    return sums_ND.view(batch.pairs, 2, -1) / tokens_N2[..., None]
 
 
 def _hidden_size(model: PreTrainedModel) -> int:

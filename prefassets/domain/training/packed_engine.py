@@ -8,7 +8,9 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from typing import Any
 
 import polars as pl
 import torch
@@ -20,7 +22,16 @@ from prefassets.domain.training.lora import adapter_files, initial_weights
 from prefassets.domain.training.memory import Pack, pack_that_fits
 from prefassets.domain.training.methods import METHODS
 from prefassets.domain.training.order import data_order
-from prefassets.domain.training.pair_batch import PairTokens, lay_out
+from prefassets.domain.training.pair_batch import (
+    BLOCK,
+    BatchSizes,
+    PairBatch,
+    PairTokens,
+    lay_out,
+    on_device,
+    pad,
+    tensors_of,
+)
 from prefassets.domain.training.recipe import Lora
 from prefassets.domain.training.stacked_lora import StackedLora, as_row, from_row
 from prefassets.domain.training.train import (
@@ -36,6 +47,7 @@ from prefassets.domain.training.train import (
 
 ENGINE = "packed"
 LOOK_EVERY = {"cpu": 1, "cuda": 10}  # steps between two looks at the losses: each look waits for the GPU
+GRAPHS = 4  # sizes of batches that a pass has CUDA graphs for
 _Batch = tuple[list[PairTokens], list[tuple[float, float]]]  # pairs and their reference log-probabilities
 _logger = logging.getLogger(__name__)
 
@@ -88,6 +100,10 @@ class _Run:
         places = self.batches[self.done]
         self.dropout.manual_seed(self.cell.recipe.seed * 2**32 + self.done)  # so that a step needs no history
         return [self.pairs[place] for place in places], [self.reference[place] for place in places]
+
+    def pairs_of_step(self, ahead: int) -> list[PairTokens]:
+        """Of the step after `ahead` others."""
+        return [self.pairs[place] for place in self.batches[self.done + ahead]]
 
     def tokens_of_steps(self) -> list[int]:
         return [sum(len(self.pairs[place]) for place in places) for places in self.batches]
@@ -228,6 +244,8 @@ class _Queue:
         else:
             return self._end_all(error)
         _logger.warning("out of memory; going on with %s", self.fits)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         return []
 
     def _end_all(self, error: Exception) -> list[FinishedCell | FailedCell]:
@@ -247,8 +265,9 @@ class _Queue:
         unseen: list[Tensor] = []
         looked_at = time.monotonic()
         with stack.on_the_model():
+            passes = _passes(stack, runs, self.fits.tokens_per_pass)
             while True:
-                unseen.append(_step(stack, runs, self.fits.tokens_per_pass))
+                unseen.append(_step(stack, runs, passes))
                 for run in runs:
                     if self.on_step:
                         self.on_step(run.cell.key, run.done, run.steps)
@@ -272,55 +291,159 @@ class _Queue:
             self.saved_at = time.monotonic()
 
 
-def _step(stack: StackedLora, runs: Sequence[_Run], tokens_per_pass: int) -> Tensor:
+def _step(stack: StackedLora, runs: Sequence[_Run], passes: Sequence["_Pass"]) -> Tensor:
     """One step of every cell: (K, 3), the loss, mean margin and share of positive margins before the step."""
     batches = [run.next_batch() for run in runs]
     stack.begin_step()
-    numbers = [_forward_and_back(stack, runs, batches, some) for some in _passes(batches, tokens_per_pass)]
+    numbers = [one_pass.gradients(batches) for one_pass in passes]
     _clip(stack.gradient_KP, [run.hyperparameters.max_gradient_norm for run in runs])
     for run in runs:
         run.take_step()
     return torch.cat(numbers)
 
 
-def _passes(batches: Sequence[_Batch], tokens_per_pass: int) -> Iterator[range]:
-    """Cells, in order, whose tokens go through the model together."""
-    begin, tokens = 0, 0
-    for cell, (pairs, _) in enumerate(batches):
-        own = sum(map(len, pairs))
-        if cell > begin and tokens + own > tokens_per_pass:
-            yield range(begin, cell)
-            begin, tokens = cell, 0
-        tokens += own
-    yield range(begin, len(batches))
+def _passes(stack: StackedLora, runs: Sequence[_Run], tokens_per_pass: int) -> list["_Pass"]:
+    """The pack's cells, in order, shared out over as few passes as `tokens_per_pass` allows."""
+    tokens = sum(sum(run.tokens_of_steps()) / run.steps for run in runs)
+    number = min(len(runs), math.ceil(tokens / tokens_per_pass))
+    bounds = [round(len(runs) * part / number) for part in range(number + 1)]
+    cells = [range(begin, end) for begin, end in pairwise(bounds)]
+    if stack.reader.pads_attention or stack.dropout:  # neither can be captured: the one varies, the other draws
+        return [_Pass(stack, runs, some) for some in cells]
+    return _captured([_GraphedPass(stack, runs, some) for some in cells])
 
 
-def _forward_and_back(stack: StackedLora, runs: Sequence[_Run], batches: Sequence[_Batch], some: range) -> Tensor:
-    """Add the gradients of some cells' losses; their rows of the step's numbers."""
-    model = stack.language_model.model
-    own = [pairs if cell in some else [] for cell, (pairs, _) in enumerate(batches)]
-    batch = lay_out(own, model.device, stack.reader.pads_attention)
-    reference = [logps for cell in some for logps in batches[cell][1]]
-    methods = [runs[cell].method for cell in some]
+class _Pass:
+    """Some cells of a pack, whose pairs go through the model together, forward and back."""
 
-    weighted = any(method.weight for method in methods)
-    tokens = response_tokens(model, batch, stack.last_hidden_state(batch), squares=weighted)
-    gain = sum_by_text(tokens.logp_C, batch) - torch.tensor(reference, dtype=torch.float64).to(model.device)
-    sizes = [len(own[cell]) for cell in some]
-    betas = [runs[cell].hyperparameters.beta for cell in some]
-    margins = [beta * (of[:, 0] - of[:, 1]) for beta, of in zip(betas, gain.split(sizes), strict=True)]
-    losses = [method.loss(margin) for method, margin in zip(methods, margins, strict=True)]
-    if weighted:
-        alignments = mean_alignment(tokens, batch).split(sizes)
-        losses = [
-            loss if method.weight is None else loss * method.weight(*alignment.T)
-            for method, loss, alignment in zip(methods, losses, alignments, strict=True)
-        ]
-    loss_K = torch.stack([loss.mean() for loss in losses])
-    loss_K.sum().backward()
-    margin_K = torch.stack([margin.mean() for margin in margins])
-    accuracy_K = torch.stack([(margin > 0).double().mean() for margin in margins])
-    return torch.stack([loss_K, margin_K, accuracy_K], dim=1).detach()
+    def __init__(self, stack: StackedLora, runs: Sequence[_Run], some: range) -> None:
+        self.stack, self.runs, self.some = stack, runs, some
+        self.device = stack.language_model.model.device
+
+    def gradients(self, batches: Sequence[_Batch]) -> Tensor:
+        """Add the gradients of these cells' losses; their rows of the step's numbers."""
+        batch = lay_out(self._pairs(batches), self.device, self.stack.reader.pads_attention)
+        return self._forward_and_back(batch, self._reference(batches).to(self.device))
+
+    def _pairs(self, batches: Sequence[_Batch]) -> list[list[PairTokens]]:
+        return [pairs if cell in self.some else [] for cell, (pairs, _) in enumerate(batches)]
+
+    def _reference(self, batches: Sequence[_Batch]) -> Tensor:
+        return torch.tensor([logps for cell in self.some for logps in batches[cell][1]], dtype=torch.float64)
+
+    def _forward_and_back(self, batch: PairBatch, reference: Tensor) -> Tensor:
+        model = self.stack.language_model.model
+        runs = [self.runs[cell] for cell in self.some]
+        sizes = [run.hyperparameters.batch_size for run in runs]
+        weighted = any(run.method.weight for run in runs)
+        tokens = response_tokens(model, batch, self.stack.last_hidden_state(batch), squares=weighted)
+        gains = (sum_by_text(tokens.logp_C, batch) - reference).split(sizes)
+        margins = [run.hyperparameters.beta * (gain[:, 0] - gain[:, 1]) for run, gain in zip(runs, gains, strict=True)]
+        losses = [run.method.loss(margin) for run, margin in zip(runs, margins, strict=True)]
+        if weighted:
+            alignments = mean_alignment(tokens, batch).split(sizes)
+            losses = [
+                loss if run.method.weight is None else loss * run.method.weight(*alignment.T)
+                for run, loss, alignment in zip(runs, losses, alignments, strict=True)
+            ]
+        loss_K = torch.stack([loss.mean() for loss in losses])
+        loss_K.sum().backward()
+        margin_K = torch.stack([margin.mean() for margin in margins])
+        accuracy_K = torch.stack([(margin > 0).double().mean() for margin in margins])
+        return torch.stack([loss_K, margin_K, accuracy_K], dim=1).detach()
+
+
+class _GraphedPass(_Pass):
+    """A pass that a GPU replays from a CUDA graph: one launch instead of some ten thousand, which take it longer.
+
+    A graph knows one size, so a batch is padded to the next of a few, each the largest of the steps that it is for.
+    """
+
+    def __init__(self, stack: StackedLora, runs: Sequence[_Run], some: range) -> None:
+        super().__init__(stack, runs, some)
+        self.graphs: list[_Graph] = []  # the smallest first; none if the model cannot be captured
+
+    def gradients(self, batches: Sequence[_Batch]) -> Tensor:
+        if not self.graphs:
+            return super().gradients(batches)
+        pairs = self._pairs(batches)
+        sizes = BatchSizes.of(pairs, BLOCK[self.device.type])
+        graph = next(graph for graph in self.graphs if graph.sizes.holds(sizes))
+        return graph.replay(self._padded(pairs, graph.sizes), self._reference(batches))
+
+    def wanted(self) -> list[tuple[BatchSizes, list[list[PairTokens]]]]:
+        """The sizes to have graphs for, the smallest first, each with pairs that fit."""
+        steps = min(self.runs[cell].steps - self.runs[cell].done for cell in self.some)
+        found = []
+        for ahead in range(steps):
+            pairs = [run.pairs_of_step(ahead) if cell in self.some else [] for cell, run in enumerate(self.runs)]
+            found.append((BatchSizes.of(pairs, BLOCK[self.device.type]), pairs))
+        found.sort(key=lambda sizes_and_pairs: sizes_and_pairs[0].places)
+        largest_so_far = list(accumulate((sizes for sizes, _ in found), BatchSizes.most))
+        last = {math.ceil(steps * part / GRAPHS) - 1 for part in range(1, GRAPHS + 1)}
+        return [(largest_so_far[step], found[step][1]) for step in sorted(last)]
+
+    def warm_up(self, sizes: BatchSizes, example: list[list[PairTokens]]) -> None:
+        """Compile what is compiled: capturing must meet nothing for the first time."""
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            self._forward_and_back(*self._inputs(sizes, example))
+        torch.cuda.current_stream().wait_stream(beside)
+
+    def capture(self, sizes: BatchSizes, example: list[list[PairTokens]], pool: Any) -> None:
+        inputs, reference = self._inputs(sizes, example)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool):
+            numbers = self._forward_and_back(inputs, reference)
+        self.graphs.insert(0, _Graph(sizes, graph, inputs, reference, numbers))
+
+    def _padded(self, pairs: list[list[PairTokens]], sizes: BatchSizes) -> PairBatch:
+        return pad(lay_out(pairs, torch.device("cpu"), padded=False, block=BLOCK[self.device.type]), sizes)
+
+    def _inputs(self, sizes: BatchSizes, example: list[list[PairTokens]]) -> tuple[PairBatch, Tensor]:
+        batch = self._padded(example, sizes)
+        longest = max(pair.longest_text for cell in self.some for pair in self.runs[cell].pairs)
+        inputs = on_device(replace(batch, attention=replace(batch.attention, longest=longest)), self.device)
+        return inputs, torch.zeros(batch.pairs, 2, dtype=torch.float64, device=self.device)
+
+
+def _captured(passes: list[_GraphedPass]) -> list["_Pass"]:
+    """The passes with their graphs. All share one memory, the largest being the first to lay it out."""
+    wanted = [(sizes, example, one_pass) for one_pass in passes for sizes, example in one_pass.wanted()]
+    wanted.sort(key=lambda one: -one[0].places)
+    try:
+        sizes, example, one_pass = wanted[-1]
+        one_pass.warm_up(sizes, example)
+        torch.cuda.empty_cache()  # a graph's memory is its own
+        pool = torch.cuda.graph_pool_handle()
+        for sizes, example, one_pass in wanted:
+            one_pass.capture(sizes, example, pool)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # a model may do what no graph can hold, such as wait for a number
+        _logger.warning("no CUDA graph of this model: %s", error)
+        for one_pass in passes:
+            one_pass.graphs.clear()
+    return [*passes]
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A captured pass, and the tensors it reads and writes."""
+
+    sizes: BatchSizes
+    graph: torch.cuda.CUDAGraph
+    inputs: PairBatch
+    reference: Tensor
+    numbers: Tensor
+
+    def replay(self, batch: PairBatch, reference: Tensor) -> Tensor:
+        self.reference.copy_(reference, non_blocking=True)
+        for own, new in zip(tensors_of(self.inputs), tensors_of(batch), strict=True):
+            own.copy_(new, non_blocking=True)
+        self.graph.replay()
+        return self.numbers.clone()
 
 
 def _clip(gradient_KP: Tensor, most: Sequence[float]) -> None:

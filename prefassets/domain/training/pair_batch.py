@@ -4,7 +4,8 @@
 # N texts, two per pair
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,10 @@ class PairTokens:
     def __len__(self) -> int:
         """Tokens that a model must read: the prompt once."""
         return len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+    @property
+    def longest_text(self) -> int:
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class AttentionLayout:
     """Which texts attend within themselves: prompt + chosen and prompt + rejected of each pair.
 
     `token_S` says whose query, key and value fill a slot; a prompt's tokens fill two. Token `filled_R` finds its output
-    in `slot_R`. The second slots of prompt tokens `twice_P` are `second_P`. Texts of similar length stand padded in
+    in `slot_R`. Prompt tokens `twice_P` stand in `slot_P` and in `second_P`. Texts of similar length stand padded in
     `groups` of (texts, slots per text); without groups, one after the other from `begin_N` on, N + 1 numbers.
     """
 
@@ -63,6 +68,7 @@ class AttentionLayout:
     filled_R: torch.Tensor
     slot_R: torch.Tensor
     twice_P: torch.Tensor
+    slot_P: torch.Tensor
     second_P: torch.Tensor
     groups: tuple[tuple[int, int], ...]
     begin_N: torch.Tensor
@@ -89,12 +95,15 @@ class PairBatch:
     pairs: int
 
 
-def lay_out(pairs_by_adapter: Sequence[Sequence[PairTokens]], device: torch.device, padded: bool) -> PairBatch:
+def lay_out(
+    pairs_by_adapter: Sequence[Sequence[PairTokens]], device: torch.device, padded: bool, block: int | None = None
+) -> PairBatch:
     """One batch of all adapters' pairs; an adapter may have any number of them, also none.
 
     Args:
         padded: attention reads texts of similar length padded, as every device can, and not one after the other, as
             flash attention on a GPU can.
+        block: places of which all belong to one adapter; None for what suits the device.
 
     Raises:
         ValueError: there is no pair at all, or a pair with an empty prompt (nothing predicts its answers' first token).
@@ -106,7 +115,7 @@ def lay_out(pairs_by_adapter: Sequence[Sequence[PairTokens]], device: torch.devi
     if not prompt_N.all():
         raise ValueError("a pair has an empty prompt, so nothing predicts the first token of its answers")
 
-    block = BLOCK[device.type]
+    block = block or BLOCK[device.type]
     lengths = [np.array([len(pair) for pair in own], dtype=np.int64) for own in pairs_by_adapter]
     pair_begin, places = _begins(lengths, block)
     read_lengths = [length - prompts + 1 for length, prompts in zip(lengths, _prompts(pairs_by_adapter), strict=True)]
@@ -132,6 +141,8 @@ def lay_out(pairs_by_adapter: Sequence[Sequence[PairTokens]], device: torch.devi
     slot_L = np.repeat(slot_begin_N, length_N) + within_L
     token_S = np.zeros(slots, dtype=np.int64)
     token_S[slot_L] = place_L
+    first_slot_T = np.zeros_like(ids_T)
+    first_slot_T[place_L[::-1]] = slot_L[::-1]
     again_L = np.repeat(np.arange(len(length_N)) % 2 == 1, length_N) & (within_L < np.repeat(prompt_N, length_N))
 
     def tensor(values: np.ndarray, dtype: type = np.int64) -> torch.Tensor:
@@ -149,6 +160,7 @@ def lay_out(pairs_by_adapter: Sequence[Sequence[PairTokens]], device: torch.devi
             filled_R=tensor(place_L[~again_L]),
             slot_R=tensor(slot_L[~again_L]),
             twice_P=tensor(place_L[again_L]),
+            slot_P=tensor(first_slot_T[place_L[again_L]]),
             second_P=tensor(slot_L[again_L]),
             groups=groups,
             begin_N=tensor(np.append(slot_begin_N, slots), np.int32),
@@ -213,3 +225,110 @@ def _ranges(begin: np.ndarray, length: np.ndarray) -> np.ndarray:
 
 def _both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.stack([first, second], axis=1).reshape(-1)
+
+
+@dataclass(frozen=True)
+class BatchSizes:
+    """How many there are of each kind of number in a batch, attention being without padding.
+
+    Batches padded to equal sizes can go through one CUDA graph.
+    """
+
+    places: int
+    filled: int
+    slots: int
+    prompt_tokens: int
+    read_places: int
+    read: int
+    response_tokens: int
+
+    @classmethod
+    def of(cls, pairs_by_adapter: Sequence[Sequence[PairTokens]], block: int) -> "BatchSizes":
+        """Of the batch that `lay_out` makes of these pairs."""
+        pairs = [pair for own in pairs_by_adapter for pair in own]
+        prompts = sum(len(pair.prompt) for pair in pairs)
+        tokens, read = sum(map(len, pairs)), sum(len(pair) - len(pair.prompt) + 1 for pair in pairs)
+
+        def whole_blocks(lengths: Sequence[int]) -> int:
+            return sum(-(-length // block) * block for length in lengths)
+
+        return cls(
+            places=whole_blocks([sum(map(len, own)) for own in pairs_by_adapter]),
+            filled=tokens,
+            slots=tokens + prompts,
+            prompt_tokens=prompts,
+            read_places=whole_blocks(
+                [sum(len(pair) - len(pair.prompt) + 1 for pair in own) for own in pairs_by_adapter]
+            ),
+            read=read,
+            response_tokens=tokens - prompts,
+        )
+
+    def most(self, other: "BatchSizes") -> "BatchSizes":
+        """The larger of each."""
+        return BatchSizes(*map(max, astuple(self), astuple(other)))
+
+    def holds(self, other: "BatchSizes") -> bool:
+        return self.most(other) == self
+
+
+def pad(batch: PairBatch, sizes: BatchSizes) -> PairBatch:
+    """The batch with more of everything, to no effect.
+
+    An index that is there already is there again, so that the same number is written to the same place; a response
+    token more belongs to no text (`text_C` is one past the last); blocks more, of the last adapter, stand empty.
+    """
+
+    def longer(values: torch.Tensor, size: int, by: torch.Tensor | int | None = None) -> torch.Tensor:
+        more = values.new_empty(size - len(values))
+        return torch.cat([values, more.fill_(values[0] if by is None else by)])
+
+    def more_blocks(adapters: AdapterLayout, places: int) -> AdapterLayout:
+        last = adapters.adapter_b[-1]
+        return replace(adapters, adapter_b=longer(adapters.adapter_b, places // adapters.block, last))
+
+    attention, read = batch.attention, batch.read
+    return replace(
+        batch,
+        ids_T=longer(batch.ids_T, sizes.places, 0),
+        position_T=longer(batch.position_T, sizes.places, 0),
+        attention=replace(
+            attention,
+            token_S=longer(attention.token_S, sizes.slots),
+            filled_R=longer(attention.filled_R, sizes.filled),
+            slot_R=longer(attention.slot_R, sizes.filled),
+            twice_P=longer(attention.twice_P, sizes.prompt_tokens),
+            slot_P=longer(attention.slot_P, sizes.prompt_tokens),
+            second_P=longer(attention.second_P, sizes.prompt_tokens),
+        ),
+        adapters=more_blocks(batch.adapters, sizes.places),
+        read=ReadPlaces(
+            place_Q=longer(read.place_Q, sizes.read),
+            slot_Q=longer(read.slot_Q, sizes.read),
+            adapters=more_blocks(read.adapters, sizes.read_places),
+        ),
+        before_C=longer(batch.before_C, sizes.response_tokens),
+        place_C=longer(batch.place_C, sizes.response_tokens),
+        target_C=longer(batch.target_C, sizes.response_tokens),
+        text_C=longer(batch.text_C, sizes.response_tokens, 2 * batch.pairs),
+    )
+
+
+def tensors_of(part: Any) -> list[torch.Tensor]:
+    """Every tensor of a batch or of a part of one, always in the same order."""
+    found = []
+    for field in fields(part):
+        value = getattr(part, field.name)
+        found += [value] if isinstance(value, torch.Tensor) else tensors_of(value) if is_dataclass(value) else []
+    return found
+
+
+def on_device(part: Any, device: torch.device) -> Any:
+    """A copy of a batch, or of a part of one, on another device."""
+    values = {field.name: getattr(part, field.name) for field in fields(part)}
+    moved = {
+        name: value.to(device) if isinstance(value, torch.Tensor) else on_device(value, device)
+        for name, value in values.items()
+        if isinstance(value, torch.Tensor) or is_dataclass(value)
+    }
+    return replace(part, **moved)

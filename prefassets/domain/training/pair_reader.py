@@ -94,7 +94,7 @@ class _OnlyWhereRead(nn.Module):
         (reader,) = self._reader
         everywhere, read = reader.adapters, reader.read
         assert read is not None
-        rows = sum(read.adapters.places_by_adapter)
+        rows = len(read.adapters.adapter_b) * read.adapters.block
         reader.adapters = read.adapters
         try:
             found_QD = self.mlp(_Move.apply(states[0], read.place_Q, read.slot_Q, rows)[None])[0]
@@ -272,7 +272,8 @@ class _ToSlots(torch.autograd.Function):
         flat_S = gradient_S.flatten(1)
         gradient_T = flat_S.new_zeros(ctx.places, flat_S.shape[1])
         gradient_T.index_copy_(0, layout.filled_R, flat_S.index_select(0, layout.slot_R))
-        gradient_T.index_add_(0, layout.twice_P, flat_S.index_select(0, layout.second_P))  # each token at most once
+        both_P = flat_S.index_select(0, layout.slot_P).add_(flat_S.index_select(0, layout.second_P))
+        gradient_T.index_copy_(0, layout.twice_P, both_P)
         return gradient_T.view(-1, *gradient_S.shape[1:]), None
 
 

@@ -1,7 +1,7 @@
 """Cells trained together are the cells that TRL trains one by one, whatever else is in their pack."""
 
 import statistics
-from dataclasses import replace
+from dataclasses import astuple, replace
 from types import SimpleNamespace
 
 import peft
@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load
 
 from prefassets.domain.training import packed_engine, pair_batch, pair_reader, stacked_lora
-from prefassets.domain.training.completions import output_head
+from prefassets.domain.training.completions import mean_alignment, output_head, response_tokens, sum_by_text
 from prefassets.domain.training.encoding import encode_pairs
 from prefassets.domain.training.language_model import LanguageModel
 from prefassets.domain.training.lora import initial_weights
 from prefassets.domain.training.memory import Pack, memory_of_cell, pack_that_fits
-from prefassets.domain.training.pair_batch import lay_out
+from prefassets.domain.training.pair_batch import BatchSizes, lay_out, pad
 from prefassets.domain.training.recipe import Lora
 from prefassets.domain.training.stacked_lora import StackedLora, as_row
 from prefassets.domain.training.train import FailedCell, FinishedCell, TrainingData, train_cells
@@ -161,10 +161,10 @@ def test_dropout_leaves_out_the_share_that_was_asked_for_and_keeps_the_mean(data
 def test_a_pack_that_runs_out_of_memory_goes_on_with_fewer_cells(mixed, data, packed, monkeypatch):
     real_step = packed_engine._step
 
-    def step(stack, runs, tokens_per_pass):
-        if len(runs) > 2 or tokens_per_pass > 2_000:
-            raise torch.OutOfMemoryError("no room for three")
-        return real_step(stack, runs, tokens_per_pass)
+    def step(stack, runs, passes):
+        if len(runs) > 2 or len(passes) < len(runs):
+            raise torch.OutOfMemoryError("no room for two at once, or for three at all")
+        return real_step(stack, runs, passes)
 
     monkeypatch.setattr(packed_engine, "_step", step)
     outcomes = by_key(mixed, data)
@@ -193,6 +193,55 @@ def test_what_a_gpu_computes_with_is_the_same(mixed, data, packed, monkeypatch):
     assert sorted(part.__name__ for part in fused.values()) == ["_FusedMlp"] * 2 + ["_FusedNorm"] * 5
     outcomes = by_key(mixed, data)
     assert max(farthest(packed[key], outcomes[key]) for key in packed) < 1e-5
+
+
+def test_a_batch_padded_for_a_cuda_graph_has_the_same_gradients(data, tiny, cell):
+    order, row = as_row(initial_weights(tiny, LORA, seed=5))
+    torch.manual_seed(0)
+    rows = [row + 0.01 * torch.randn(len(row)) for _ in range(3)]
+    tokens = data.tokens(cell().pair_ids[:8])
+    pairs = [tokens[:3], [], tokens[3:]]
+
+    def gradients(batch):
+        stack = StackedLora(tiny, LORA, order, rows)
+        stack.begin_step()
+        with stack.on_the_model():
+            found = response_tokens(tiny.model, batch, stack.last_hidden_state(batch), squares=True)
+            by_text = sum_by_text(found.logp_C, batch)
+            (by_text * torch.arange(16.0).view(8, 2)).sum().backward()
+        return by_text, mean_alignment(found, batch), stack.gradient_KP
+
+    batch = lay_out(pairs, tiny.model.device, padded=True, block=16)
+    sizes = BatchSizes.of(pairs, block=16)
+    larger = BatchSizes(*(size + 32 for size in astuple(sizes)))
+    padded = pad(batch, replace(larger, slots=len(batch.attention.token_S) + 9))
+    assert len(padded.ids_T) == sizes.places + 32
+    for found, expected in zip(gradients(padded), gradients(batch), strict=True):
+        assert torch.allclose(found, expected, atol=1e-4)
+    assert gradients(padded)[2][1].abs().max() == 0
+
+
+def test_sizes_are_those_of_the_batch(data, cell):
+    tokens = data.tokens(cell().pair_ids[:9])
+    pairs = [tokens[:4], [], tokens[4:]]
+    batch = lay_out(pairs, torch.device("cpu"), padded=False, block=32)
+    layout, read = batch.attention, batch.read
+    lengths = map(
+        len,
+        (
+            batch.ids_T,
+            layout.filled_R,
+            layout.token_S,
+            layout.twice_P,
+            torch.zeros(sum(read.adapters.places_by_adapter)),
+            read.place_Q,
+            batch.target_C,
+        ),
+    )
+    sizes = BatchSizes.of(pairs, block=32)
+    assert astuple(sizes) == tuple(lengths)
+    assert sizes.holds(BatchSizes.of(pairs[:1], block=32))
+    assert not BatchSizes.of(pairs[:1], block=32).holds(sizes)
 
 
 def test_stacked_adapters_compute_what_peft_computes(cell, data, tiny, tmp_path):
