@@ -1,7 +1,7 @@
 """`prefassets plan`: what a study has left to train, and its time and memory by what was measured in this home."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 
@@ -142,10 +142,11 @@ class StudyPlan:
             cells = "1 cell" if of.cells == 1 else f"{of.cells} cells"
             source = f"{cells} of {of.method} {'just now' if measured else 'finished in this home'}"
             packs = f"in packs of {of.cells_in_pack}" if of.cells_in_pack > 1 else "one by one"
-            return f"{total}{of.seconds_per_token * 1e6:,.3g} µs a token, from {source}, {packs}"
+            return f"{total}{1 / of.seconds_per_token:,.0f} tokens a second by {source}, {packs}"
 
-        packs = f"; now {ceil(len(self.to_train) / at_once)} packs of up to {at_once}" if self.to_train else ""
-        yield f"time on {device}", text(packed) + packs
+        yield f"time on {device}", text(packed)
+        if self.to_train:
+            yield "  packs", f"{ceil(len(self.to_train) / at_once)} of up to {at_once} cells"
         if alone.cells_in_pack > 1:
             yield "  without packs", "not measured"
         elif packed.cells_in_pack > 1:
@@ -199,6 +200,7 @@ class StudyPlan:
         shared = load_training_data(self.store, self.data, self.data.pairs.filter(pl.col("pair_id").is_in(seen)))
         memory = memory_of_pack(shared, trained.lora, chosen[cells[0]].pair_ids, largest_step, most)
         pack = list(chosen.values())[: memory.cells]
+        memory = replace(memory, cells=len(pack))
         with progress_bar(f"measuring {self.study.name}", 1 + (len(pack) > 1)) as show:
             found = take_steps(pack[:1], shared, self.settings.engine, SECONDS_TO_MEASURE)
             show(1)

@@ -38,7 +38,8 @@ class Rate:
 def rate(trained: Sequence[Trained], device: str, method: str, cells_in_pack: int) -> Rate | None:
     """Total seconds over total tokens of the cells most like the ones asked for; None if none trained on the device.
 
-    Most like: first those of the same method, then those whose pack was nearest in size (by ratio), then the newest.
+    Most like: first those of the same method, then those whose pack was nearest in size (by ratio; of two
+    as near, the larger), then the newest.
 
     Args:
         trained: newest first, all of one base model and one engine.
@@ -47,7 +48,7 @@ def rate(trained: Sequence[Trained], device: str, method: str, cells_in_pack: in
     if not comparable:
         return None
     comparable = [cell for cell in comparable if cell.method == method] or comparable
-    nearest = min(comparable, key=lambda cell: abs(math.log(cell.cells_in_pack / cells_in_pack)))
+    nearest = min(comparable, key=lambda cell: (abs(math.log(cell.cells_in_pack / cells_in_pack)), -cell.cells_in_pack))
     used = [
         cell for cell in comparable if (cell.method, cell.cells_in_pack) == (nearest.method, nearest.cells_in_pack)
     ][:NEWEST]
