@@ -79,9 +79,11 @@ class StudyPlan:
 
     @cached_property
     def _tokens(self) -> Mapping[str, int]:
-        """Of each pair that the reference pass has read, its prompt counted once."""
+        """Of each pair, its prompt counted once, as the reference pass found; empty while it lacks a pair."""
         asked = {"reference": self.study.reference, "revision": self.data.base_revision or ""}
-        return dict(self.store.query(_TOKENS_OF_PAIRS, **asked).iter_rows())
+        found = dict(self.store.query(_TOKENS_OF_PAIRS, **asked).iter_rows())
+        pairs = self.store.query("select pair_id from prism.pairs")["pair_id"]
+        return found if found.keys() >= set(pairs) else {}
 
     def tokens(self, cells: Sequence[Cell]) -> float | None:
         """What these cells will read in training; None while the home has no reference pass to count by."""
@@ -95,7 +97,7 @@ class StudyPlan:
         return sum(by_cohort[cell.cohort, cell.fold] for cell in cells)
 
     def _tokens_of(self, cell: Cell) -> list[int]:
-        return [self._tokens[pair_id] for pair_id in self.data.training_ids(cell) if pair_id in self._tokens]
+        return [self._tokens[pair_id] for pair_id in self.data.training_ids(cell)]
 
     # ---- what it says
 
@@ -106,11 +108,11 @@ class StudyPlan:
             measured: what `measure` found; None to go by the cells that this home has trained.
         """
         tokens = self.tokens(self.to_train)
-        rows = [("to train", f"{len(self.to_train)} cells" + (f", {tokens:,.0f} tokens" if tokens else ""))]
+        rows = [("to train", _cells(len(self.to_train)) + (f", {tokens:,.0f} tokens" if tokens else ""))]
         if self.to_adopt:
-            rows.append(("to adopt", f"{len(self.to_adopt)} cells that stand in another study"))
+            rows.append(("to adopt", f"{_cells(len(self.to_adopt))}: the adapter stands in another study"))
         if self._tokens and (too_small := len(self._missing) - len(self._learnable)):
-            rows.append(("cannot be trained", f"{too_small} cells: too few pairs, see splits.balance"))
+            rows.append(("cannot be trained", f"{_cells(too_small)}: too few pairs, see splits.balance"))
 
         trained = measured.trained if measured else self._trained_here()
         for device in dict.fromkeys(cell.device for cell in trained):
@@ -139,14 +141,13 @@ class StudyPlan:
 
         def text(of: Rate) -> str:
             total = f"about {duration(of.seconds(tokens))}: " if tokens else ""
-            cells = "1 cell" if of.cells == 1 else f"{of.cells} cells"
-            source = f"{cells} of {of.method} {'just now' if measured else 'finished in this home'}"
+            source = f"{_cells(of.cells)} of {of.method} {'just now' if measured else 'finished in this home'}"
             packs = f"in packs of {of.cells_in_pack}" if of.cells_in_pack > 1 else "one by one"
             return f"{total}{1 / of.seconds_per_token:,.0f} tokens a second by {source}, {packs}"
 
         yield f"time on {device}", text(packed)
         if self.to_train:
-            yield "  packs", f"{ceil(len(self.to_train) / at_once)} of up to {at_once} cells"
+            yield "  packs", f"{ceil(len(self.to_train) / at_once)} of up to {_cells(at_once)}"
         if alone.cells_in_pack > 1:
             yield "  without packs", "not measured"
         elif packed.cells_in_pack > 1:
@@ -164,7 +165,7 @@ class StudyPlan:
         if self._tokens:
             return f"`prefassets plan {self.study.name} --measure` trains a few steps"
         return (
-            f"this home has no reference pass of {self.study.base_model} yet, which "
+            f"this home has no reference pass of {self.study.base_model} over its pairs yet, which "
             f"`prefassets missing {self.study.name} --launch` makes before it trains"
         )
 
@@ -190,7 +191,7 @@ class StudyPlan:
         cells = cells[: most or self.settings.cells_per_job]
         largest_step, chosen = 0, {}
         for cell in cells:
-            ids = self.data.training_ids(cell)
+            ids = self.data.training_ids(cell).sort()
             batches = data_order(len(ids), trained.steps, trained.batch_size, cell.seed)
             of_step = [sum(self._tokens[ids[place]] for place in places) for places in batches]
             largest_step = max(largest_step, *of_step)
@@ -209,6 +210,10 @@ class StudyPlan:
         return Measured(tuple(found), memory)
 
 
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"
+
+
 def duration(seconds: float) -> str:
     """`42 s`, `3 min 20 s` or `1 h 57 min`."""
     whole = round(seconds)
@@ -219,9 +224,10 @@ def duration(seconds: float) -> str:
 
 
 def _memory_text(memory: MemoryOfPack) -> str:
+    fits = memory.needed <= memory.base_model + memory.free
     return (
-        f"{_bytes(memory.needed)} = base model {_bytes(memory.base_model)} + {memory.cells} cells x "
-        f"{_bytes(memory.of_cell)} + logits {_bytes(memory.for_logits)}; "
+        f"{_bytes(memory.needed)} = base model {_bytes(memory.base_model)} + {_cells(memory.cells)} x "
+        f"{_bytes(memory.of_cell)} + logits {_bytes(memory.for_logits)}; {'' if fits else 'does not fit: '}"
         f"{_bytes(memory.free)} free beside the base model"
     )
 

@@ -60,7 +60,7 @@ def test_an_empty_home_says_that_nothing_is_measured_and_what_would_make_it_meas
     assert told["to train"] == "6 cells"
     assert told["time"] == "not measured: no cell of tiny was trained in this home by packed"
     assert told["memory"] == "not measured"
-    assert told["to measure"].startswith("this home has no reference pass of tiny yet, which `prefassets missing demo")
+    assert told["to measure"].startswith("this home has no reference pass of tiny over its pairs yet, which `")
     with pytest.raises(NothingToMeasure, match="no step of demo can be taken: this home has no reference pass"):
         plan(store).measure()
 
@@ -104,7 +104,7 @@ def test_another_engine_was_not_measured(trained):
 def test_what_is_adopted_is_not_trained_and_measures_nothing(trained):
     say_they_cost(trained, 1 / 50, 6)
     told = rows(trained, TWIN)
-    assert (told["to train"], told["to adopt"]) == ("0 cells", "6 cells that stand in another study")
+    assert (told["to train"], told["to adopt"]) == ("0 cells", "6 cells: the adapter stands in another study")
     saved = plan(trained, TWIN).tokens(TWIN.cells) / 50
     assert told["adopting saves"] == f"about {duration(saved)}"
     train(trained, TWIN)
@@ -127,14 +127,23 @@ def test_measuring_takes_steps_of_a_pack_and_of_one_cell_and_leaves_the_home_alo
     assert "to measure" not in told
 
 
-def test_memory_is_one_base_model_and_what_each_cell_adds(small_store):
+@pytest.mark.parametrize(("free", "said"), [(16, "16.0 GiB free"), (5, "does not fit: 5.0 GiB free")])
+def test_memory_is_one_base_model_and_what_each_cell_adds(small_store, free, said):
     measured = Measured(
         (Trained("dpo", "cuda:0", 4, 1_000, 1.0),),
-        MemoryOfPack(base_model=2**30, of_cell=3 * 2**29, for_logits=2**20, free=16 * 2**30, cells=4),
+        MemoryOfPack(base_model=2**30, of_cell=3 * 2**29, for_logits=2**20, free=free * 2**30, cells=4),
     )
     assert rows(small_store, measured=measured)["memory"] == (
-        "7.0 GiB = base model 1.0 GiB + 4 cells x 1.5 GiB + logits 1.0 MiB; 16.0 GiB free beside the base model"
+        f"7.0 GiB = base model 1.0 GiB + 4 cells x 1.5 GiB + logits 1.0 MiB; {said} beside the base model"
     )
+
+
+def test_pairs_that_the_reference_pass_lacks_leave_nothing_to_count_by(small_store):
+    more = small_store.read("prism.pairs").with_columns(pair_id="again " + pl.col("pair_id"))
+    small_store.replace("prism.pairs", pl.concat([small_store.read("prism.pairs"), more]))
+    told = rows(small_store)
+    assert told["to train"] == "6 cells"
+    assert "no reference pass" in told["to measure"]
 
 
 @pytest.mark.parametrize(
