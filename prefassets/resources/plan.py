@@ -1,7 +1,7 @@
 """`prefassets plan`: what a study has left to train, and its time and memory by what was measured in this home."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 
@@ -199,9 +199,8 @@ class StudyPlan:
             chosen[cell] = CellToTrain(cell.key, self.data.recipe(cell), tuple(first))
         seen = {pair_id for cell in chosen.values() for pair_id in cell.pair_ids}
         shared = load_training_data(self.store, self.data, self.data.pairs.filter(pl.col("pair_id").is_in(seen)))
-        memory = memory_of_pack(shared, trained.lora, chosen[cells[0]].pair_ids, largest_step, most)
+        memory = memory_of_pack(shared, trained.lora, chosen[cells[0]].pair_ids, largest_step, len(cells), most)
         pack = list(chosen.values())[: memory.cells]
-        memory = replace(memory, cells=len(pack))
         with progress_bar(f"measuring {self.study.name}", 1 + (len(pack) > 1)) as show:
             found = take_steps(pack[:1], shared, self.settings.engine, SECONDS_TO_MEASURE)
             show(1)
@@ -227,8 +226,8 @@ def _memory_text(memory: MemoryOfPack) -> str:
     fits = memory.needed <= memory.base_model + memory.free
     return (
         f"{_bytes(memory.needed)} = base model {_bytes(memory.base_model)} + {_cells(memory.cells)} x "
-        f"{_bytes(memory.of_cell)} + logits {_bytes(memory.for_logits)}; {'' if fits else 'does not fit: '}"
-        f"{_bytes(memory.free)} free beside the base model"
+        f"{_bytes(memory.of_adapter)} + activations {_bytes(memory.activations)} + logits {_bytes(memory.for_logits)}; "
+        f"{'' if fits else 'does not fit: '}{_bytes(memory.free)} free beside the base model"
     )
 
 

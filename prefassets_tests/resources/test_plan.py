@@ -127,14 +127,17 @@ def test_measuring_takes_steps_of_a_pack_and_of_one_cell_and_leaves_the_home_alo
     assert "to measure" not in told
 
 
-@pytest.mark.parametrize(("free", "said"), [(16, "16.0 GiB free"), (5, "does not fit: 5.0 GiB free")])
+@pytest.mark.parametrize(("free", "said"), [(16, "16.0 GiB free"), (4, "does not fit: 4.0 GiB free")])
 def test_memory_is_one_base_model_and_what_each_cell_adds(small_store, free, said):
     measured = Measured(
         (Trained("dpo", "cuda:0", 4, 1_000, 1.0),),
-        MemoryOfPack(base_model=2**30, of_cell=3 * 2**29, for_logits=2**20, free=free * 2**30, cells=4),
+        MemoryOfPack(
+            cells=4, base_model=2**30, of_adapter=2**27, activations=2**32, for_logits=2**29, free=free * 2**30
+        ),
     )
     assert rows(small_store, measured=measured)["memory"] == (
-        f"7.0 GiB = base model 1.0 GiB + 4 cells x 1.5 GiB + logits 1.0 MiB; {said} beside the base model"
+        "6.0 GiB = base model 1.0 GiB + 4 cells x 128.0 MiB + activations 4.0 GiB + logits 512.0 MiB; "
+        f"{said} beside the base model"
     )
 
 

@@ -67,15 +67,19 @@ def expected_tokens(tokens_of_pairs: Sequence[int], steps: int, batch_size: int)
 
 @dataclass(frozen=True)
 class MemoryOfPack:
-    """Bytes: of the base model, of each cell at its largest step, for logits, and how much is free beside the model."""
+    """Bytes that `cells` trained together take, and how many are `free` beside the base model.
 
+    `of_adapter` is one cell's, its optimizer included; `activations` are of the largest pass, `for_logits` of a part.
+    """
+
+    cells: int
     base_model: int
-    of_cell: int
+    of_adapter: int
+    activations: int
     for_logits: int
     free: int
-    cells: int
 
     @property
     def needed(self) -> int:
         """Of the whole pack, the one base model included."""
-        return self.base_model + self.cells * self.of_cell + self.for_logits
+        return self.base_model + self.cells * self.of_adapter + self.activations + self.for_logits

@@ -41,19 +41,23 @@ def _train(cells: Sequence[CellToTrain], data: TrainingData, engine: Engine, ste
 
 
 def memory_of_pack(
-    data: TrainingData, lora: Lora, pair_ids: Sequence[str], most_tokens: int, cells: int | None
+    data: TrainingData, lora: Lora, pair_ids: Sequence[str], most_tokens: int, most_cells: int, chosen: int | None
 ) -> MemoryOfPack:
-    """The memory of a pack of `cells`; for None, of as many as pay and fit, as the packed engine would choose.
+    """The memory of a pack of `chosen` cells; for None, of as many as pay and fit, as the packed engine would choose.
 
     Args:
         pair_ids: some pairs to measure with.
         most_tokens: of one cell's largest step.
+        most_cells: how many cells there are.
     """
     model, pairs = data.language_model.model, data.tokens(pair_ids)
+    cells = min(most_cells, chosen or cells_that_fit(data.language_model, lora, pairs, most_tokens))
+    of_cell = memory_of_cell(data.language_model, lora, pairs[:2])
     return MemoryOfPack(
+        cells=cells,
         base_model=sum(weight.nbytes for weight in model.parameters()),
-        of_cell=memory_of_cell(data.language_model, lora, pairs[:2]).total(most_tokens),
+        of_adapter=of_cell.adapter,
+        activations=int(of_cell.per_token * most_tokens * cells),
         for_logits=LOGITS_AT_ONCE[model.device.type] * BYTES_PER_LOGIT,
         free=free_memory(model.device),
-        cells=cells or cells_that_fit(data.language_model, lora, pairs, most_tokens),
     )

@@ -53,4 +53,5 @@ def test_packs_save_what_one_by_one_takes_longer():
 
 
 def test_a_pack_has_one_base_model():
-    assert MemoryOfPack(base_model=1_000, of_cell=30, for_logits=5, free=10_000, cells=4).needed == 1_125
+    pack = MemoryOfPack(cells=4, base_model=1_000, of_adapter=30, activations=200, for_logits=5, free=10_000)
+    assert pack.needed == 1_325
