@@ -53,7 +53,8 @@ def stand(store: Store, data: StudyData, cell, megabytes: int) -> None:
     steps = TWIN.hyperparameters.steps
     log = pl.DataFrame({name: pl.arange(1, steps + 1, eager=True).cast(dtype) for name, dtype in LOG_SCHEMA.items()})
     files = {"adapter_config.json": b"{}", "adapter_model.safetensors": os.urandom(megabytes * 2**20)}
-    metrics = {"train_users": 1, "train_pairs": 1, "steps": steps, "epochs": 1.0, "final_loss": 0.5, "seconds": 1.0}
+    learned = {"train_users": 1, "train_pairs": 1, "steps": steps, "epochs": 1.0, "final_loss": 0.5}
+    metrics = {**learned, "tokens": 1, "seconds": 1.0, "cells_in_pack": 1}
     provenance = {"engine": "none", "device": "cpu", "prism": "", "adopted_from": None}
     put_cell(store, cell, data.recipe(cell), files, log, metrics, provenance, "benchmark")
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -17,6 +18,7 @@ import polars as pl
 
 from prefassets.domain.training import encoding, scoring, train
 from prefassets.domain.training.encoding import encode_pairs
+from prefassets.domain.training.scoring import AdapterToScore
 from prefassets.launch import Launcher
 from prefassets.resources.cells import artifact, unfinished
 from prefassets.resources.store import Store
@@ -55,9 +57,7 @@ def main() -> None:
         with (
             patch.object(encoding, "encode_pairs", timed),
             patch.object(train, "train_cells", lambda *_, **__: iter(outcomes)),
-            patch.object(
-                scoring, "score_adapter", lambda _, files, *__: by_adapter[files["adapter_model.safetensors"]]
-            ),
+            patch.object(scoring, "score_adapters", lambda adapters, *_, **__: scored(adapters, by_adapter)),
         ):
             started = time.perf_counter()
             for _ in launcher.train(STUDY, unfinished(launcher.store, STUDY)):
@@ -67,6 +67,12 @@ def main() -> None:
     per_cell = 1000 * seconds / len(STUDY.cells)
     print(f"{len(STUDY.cells)} cells in {seconds:.2f} s: {per_cell:.0f} ms a cell")
     print(f"tokenising: {sum(tokenising):.2f} s")
+
+
+def scored(adapters: Sequence[AdapterToScore], margins: Mapping[bytes, pl.DataFrame]) -> Iterator:
+    """What the scorer returned for these adapters."""
+    for adapter in adapters:
+        yield adapter.key, margins[adapter.files["adapter_model.safetensors"]]
 
 
 def recorded(store: Store, cell) -> train.FinishedCell:
@@ -86,8 +92,7 @@ def recorded(store: Store, cell) -> train.FinishedCell:
         seconds=0.0,
         engine="recorded",
         device="cpu",
-        train_pairs=record["metrics"]["train_pairs"],
-        steps=record["metrics"]["steps"],
+        **{name: record["metrics"][name] for name in ("train_pairs", "steps", "tokens", "cells_in_pack")},
     )
 
 

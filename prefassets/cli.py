@@ -243,12 +243,20 @@ def ui(options: tuple[str, ...]) -> None:
 
 @cli.command()
 @click.argument("study", type=StudyName())
+@click.option("--measure", is_flag=True, help="Take a few training steps here first, of a pack and of one cell alone.")
 @format_option
-def plan(study: Study, form: str) -> None:
-    """Print what STUDY will train, and how many cells it shares with other studies."""
-    from prefassets.resources.cells import cell_states, shared_cells
+def plan(study: Study, measure: bool, form: str) -> None:
+    """Print what STUDY will train, how long that takes, and how many cells it shares with other studies.
 
-    states = [state.state for state in cell_states(_store(), study)]
+    Times are by the rate of cells that this home has trained with the same base model, device by device: a CPU's rate
+    says nothing about a GPU. With --measure they are by a few steps taken here and now, of which nothing is kept.
+    """
+    from prefassets.resources.cells import shared_cells
+    from prefassets.resources.plan import StudyPlan
+
+    planned = StudyPlan(_store(), study, settings())
+    states = [state for _, state in planned.states]
+    costs = planned.rows(planned.measure() if measure else None)
     rows = [
         ("base model", study.base_model),
         (
@@ -265,6 +273,7 @@ def plan(study: Study, form: str) -> None:
             (f"  shared with {name}", f"{count}: trained once, adopted there")
             for name, count in shared_cells(study, list(all_studies().values())).items()
         ),
+        *costs,
         *((f"deviation {number}", text) for number, text in enumerate(study.deviations, start=1)),
     ]
     show(pl.DataFrame(rows, ["plan", study.name], orient="row"), form, f"{study.name}: {study.question}")

@@ -16,6 +16,7 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from prefassets.resources.cells import CellState, StudyData
+from prefassets.resources.progress import keep_terminal
 from prefassets.resources.store import Store
 from prefassets.settings import Settings, settings
 from prefassets.studies.study import Study
@@ -63,6 +64,7 @@ class Launcher:
 
     def __init__(self) -> None:
         prepare_dagster_home(settings())
+        keep_terminal()
         from prefassets.assets import cells_job  # these read the settings: after DAGSTER_HOME is set
         from prefassets.definitions import defs
 

@@ -32,6 +32,15 @@ class Settings(BaseSettings):
         default="in_process", description="how Dagster runs steps locally"
     )
     cells_per_job: int = Field(default=32, ge=1, description="most cells that one training run takes")
+    engine: Literal["packed", "trl"] = Field(
+        default="packed", description="what trains: `packed`, many cells at once, or `trl`, one after the other"
+    )
+    cells_per_pack: int | None = Field(
+        default=None, ge=1, description="cells trained at once; by default as many as pay and fit into memory"
+    )
+    checkpoint_seconds: float = Field(
+        default=300, ge=0, description="seconds between two writes of the state of the cells in training"
+    )
 
     @field_validator("prism")
     @classmethod

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import prefassets.cli  # noqa: F401  without it, DuckDB beside torch ends a test run with forty lines about nothing
+from prefassets.resources.store import Store
+from prefassets_tests import small_home
 
 SMALL = "0.1"
 
@@ -57,3 +59,17 @@ def copied_home(demo_home, tmp_path) -> Home:
 @pytest.fixture
 def empty_home(tmp_path) -> Home:
     return Home(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def small_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("small") / "home"
+    small_home.make(str(folder))
+    return folder
+
+
+@pytest.fixture
+def small_store(small_folder, tmp_path) -> Store:
+    """A home of `small_home` that a test may train in and damage."""
+    shutil.copytree(small_folder, tmp_path / "small")
+    return Store(home=str(tmp_path / "small"))

@@ -44,8 +44,11 @@ def train_and_score(context: dg.OpExecutionContext, config: ListedCells, store: 
             context.log_event(adapter_made(store, cell))
         else:
             failures[cell] = reason
-    for cell, rows in score(store, data, [cell for cell in cells if cell not in failures]):
-        context.log_event(margins_made(cell, rows))
+    for cell, scored in score(store, data, [cell for cell in cells if cell not in failures]):
+        if isinstance(scored, int):
+            context.log_event(margins_made(cell, scored))
+        else:
+            failures[cell] = scored
     raise_for_failed(study, failures)
 
 

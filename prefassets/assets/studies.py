@@ -31,6 +31,7 @@ def study_row(study: Study) -> dict[str, object]:
         },
         "lora_rank": trained.lora.rank,
         "lora_alpha": trained.lora.alpha,
+        "lora_dropout": trained.lora.dropout,
         "seeds": list(study.seeds),
         "folds": list(study.folds),
         "match_groups": study.match_groups,

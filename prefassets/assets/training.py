@@ -1,6 +1,7 @@
 """One adapter per (study, cohort, seed), its margins on unseen users, and the tables that collect them."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,7 +14,8 @@ from prefassets.assets.automation import AFTER_ANY_CHANGE
 from prefassets.assets.declared import declared
 from prefassets.domain.training.recipe import TRAINER_VERSION, Recipe, differences, digest
 from prefassets.resources.cells import StudyData, artifact, states_of_all
-from prefassets.resources.models import load_base
+from prefassets.resources.checkpoints import StoredCheckpoints
+from prefassets.resources.models import load_training_data
 from prefassets.resources.progress import progress_bar
 from prefassets.resources.store import Store
 from prefassets.resources.tables import CELL_COLUMNS, TABLES
@@ -29,6 +31,7 @@ COLLECTED = {  # table of all studies -> the per-study asset that writes its par
     "training.log": "adapters",
     "training.margins": "margins",
 }
+_logger = logging.getLogger(__name__)
 
 
 class CellsFailed(RuntimeError):
@@ -106,10 +109,16 @@ def margins_asset(study: Study) -> dg.AssetsDefinition:
         pool="gpu",
     )
     def margins(context: dg.AssetExecutionContext, store: Store) -> None:
+        failures = {}
         cells = [study.cell(key) for key in context.partition_keys]
-        for cell, rows in score(store, StudyData(store, study), cells):
-            made = margins_made(cell, rows)
-            context.add_asset_metadata(made.metadata, asset_key=context.asset_key, partition_key=cell.key)
+        for cell, scored in score(store, StudyData(store, study), cells):
+            if isinstance(scored, int):
+                made = margins_made(cell, scored)
+                context.log_event(made)
+                context.add_asset_metadata(made.metadata, asset_key=context.asset_key, partition_key=cell.key)
+            else:
+                failures[cell] = scored
+        raise_for_failed(study, failures)
 
     return margins
 
@@ -142,8 +151,12 @@ def make_adapters(
     to_train = dict(recipes)
     for cell in adopt_or_skip(store, recipes, run_id):
         del to_train[cell]
+        store.discard_checkpoint(recipes[cell].fingerprint)
         yield cell, None
-    yield from train(store, data, to_train, run_id)
+    for cell, reason in train(store, data, to_train, run_id):
+        if reason is None:  # a cell that failed may go on, if its pack was to blame
+            store.discard_checkpoint(recipes[cell].fingerprint)
+        yield cell, reason
 
 
 def adopt_or_skip(store: Store, recipes: Mapping[Cell, Recipe], run_id: str) -> Iterator[Cell]:
@@ -165,15 +178,22 @@ def train(
     """Train cells and put each into the store as it ends; yields the cell with the reason it failed, or None."""
     if not recipes:
         return
-    from prefassets.domain.training.train import CellToTrain, FinishedCell, TrainingData, train_cells
+    from prefassets.domain.training.train import CellToTrain, FinishedCell, train_cells
 
     study = data.study
     chosen = {cell: data.training_pairs(cell) for cell in recipes}
-    shared = TrainingData(*_model_inputs(store, data, pl.concat(chosen.values()).unique("pair_id")))
+    shared = load_training_data(store, data, pl.concat(chosen.values()).unique("pair_id"))
     by_key = {cell.key: cell for cell in recipes}
     cells = [CellToTrain(cell.key, recipes[cell], tuple(chosen[cell]["pair_id"])) for cell in recipes]
-    with progress_bar(f"training {study.name}", len(cells) * study.hyperparameters.steps) as show:
-        for outcome in train_cells(cells, shared, on_step=_steps_of_all_cells(show)):
+    with progress_bar(f"training {study.name}, steps", len(cells) * study.hyperparameters.steps) as show:
+        for outcome in train_cells(
+            cells,
+            shared,
+            on_step=_steps_of_all_cells(show),
+            engine=settings().engine,
+            cells_per_pack=settings().cells_per_pack,
+            checkpoints=StoredCheckpoints(store, settings().checkpoint_seconds),
+        ):
             cell = by_key[outcome.key]
             if not isinstance(outcome, FinishedCell):
                 yield cell, outcome.reason
@@ -184,7 +204,9 @@ def train(
                 "steps": outcome.steps,
                 "epochs": outcome.log["epoch"][-1],
                 "final_loss": outcome.log["loss"][-1],
+                "tokens": outcome.tokens,
                 "seconds": round(outcome.seconds, 3),
+                "cells_in_pack": outcome.cells_in_pack,
             }
             provenance = {
                 "engine": outcome.engine,
@@ -205,32 +227,6 @@ def _steps_of_all_cells(show: Callable[[int], None]) -> Callable[[str, int, int]
         show(sum(reached.values()))
 
     return on_step
-
-
-def _model_inputs(store: Store, data: StudyData, pairs: pl.DataFrame) -> tuple[Any, Any, Any]:
-    """The base model, the pairs as tokens and their reference log-probabilities.
-
-    Raises:
-        ValueError: the reference pass lacks some of the pairs or was made with another base model.
-    """
-    from prefassets.domain.training.encoding import encode_pairs
-
-    study = data.study
-    logps = store.query(
-        "select pair_id, any_value(logp) filter (where response = 'chosen') as chosen,"
-        " any_value(logp) filter (where response = 'rejected') as rejected"
-        " from model.reference where reference = $reference and revision = $revision group by pair_id",
-        reference=study.reference,
-        revision=data.base_revision,
-    )
-    if lacking := set(pairs["pair_id"]) - set(logps["pair_id"]):
-        raise ValueError(
-            f"model.reference of {study.reference}, revision {data.base_revision}, lacks {len(lacking)} of "
-            f"{len(pairs)} pairs, e.g. {min(lacking)}; materialise model/reference, partition {study.reference}, again."
-        )
-    model = load_base(store, study.base_model, study.hyperparameters.precision, data.base_revision)
-    encoded = encode_pairs(pairs.sort("pair_id"), model.tokenizer, study.hyperparameters.max_length)
-    return model, encoded, {pair_id: (chosen, rejected) for pair_id, chosen, rejected in logps.iter_rows()}
 
 
 def adopt(store: Store, cell: Cell, recipe: Recipe, twin: str, found: Mapping[str, Any], run_id: str) -> None:
@@ -308,28 +304,37 @@ def _put_rows(
     }
 
 
-def score(store: Store, data: StudyData, cells: list[Cell]) -> Iterator[tuple[Cell, int]]:
-    """Score each cell's adapter on its held-out pairs and store the margins; yields the cell and its pairs' number.
+def score(store: Store, data: StudyData, cells: list[Cell]) -> Iterator[tuple[Cell, int | str]]:
+    """Score each cell's adapter on its held-out pairs and store the margins, several adapters in one pass.
 
-    Raises:
-        FileNotFoundError: a cell has no finished adapter.
+    Yields each cell with its pairs' number, or with the reason why its adapter cannot be scored.
     """
     if not cells:
         return
-    from prefassets.domain.training.scoring import score_adapter
+    from prefassets.domain.training.lora import read_adapter
+    from prefassets.domain.training.scoring import AdapterToScore, score_adapters
 
     wanted = {cell: data.held_out_pairs(cell) for cell in cells}
-    model, encoded, logps = _model_inputs(store, data, pl.concat(wanted.values()).unique("pair_id"))
-    with progress_bar(f"scoring {data.study.name}", len(cells)) as show:
-        for done, (cell, pairs) in enumerate(wanted.items(), start=1):
+    shared = load_training_data(store, data, pl.concat(wanted.values()).unique("pair_id"))
+    by_key, adapters = {}, []
+    for cell, pairs in wanted.items():
+        try:
             files = store.files(artifact(cell))
+            read_adapter(shared.language_model, files)
+        except Exception as error:  # whatever it is, it is this cell's; the others are scored
+            _logger.exception("cell %s cannot be scored", cell.key)
+            yield cell, f"{type(error).__name__}: {error}"
+            continue
+        by_key[cell.key] = cell
+        beta = data.study.hyperparameters.beta
+        adapters.append(AdapterToScore(cell.key, files, tuple(pairs["pair_id"]), beta))
+    total = sum(len(adapter.pair_ids) for adapter in adapters)
+    with progress_bar(f"scoring {data.study.name}, pairs", total) as show:
+        for key, margins in score_adapters(adapters, shared, on_batch=lambda done, _total: show(done)):
+            cell = by_key[key]
             fingerprint = (store.record(artifact(cell)) or {})["fingerprint"]
-            margins = score_adapter(
-                model, files, encoded.select(pairs["pair_id"]), logps, data.study.hyperparameters.beta
-            )
             rows = margins.with_columns(_columns(_identity(cell, fingerprint)))
             store.replace("training.margins", rows, cell.partition)
-            show(done)
             yield cell, len(rows)
 
 
@@ -347,7 +352,7 @@ def _frame(table: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def raise_for_failed(study: Study, failures: Mapping[Cell, str]) -> None:
-    """Fail the run if any cell failed, naming each; the finished ones stay finished.
+    """Fail the run if any cell failed, naming each; the others stay finished.
 
     Raises:
         CellsFailed: at least one cell failed.

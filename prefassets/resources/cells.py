@@ -76,11 +76,11 @@ class StudyData:
         """
         if why := self.unlearnable(cell):
             raise ValueError(why)
-        return self.pairs.join(self._training_ids(cell).to_frame(), on="pair_id", how="semi").sort("pair_id")
+        return self.pairs.join(self.training_ids(cell).to_frame(), on="pair_id", how="semi").sort("pair_id")
 
     def unlearnable(self, cell: Cell) -> str:
         """Why a cell cannot be trained on today's data; empty if it can."""
-        ids, batch_size = self._training_ids(cell), self.study.hyperparameters.batch_size
+        ids, batch_size = self.training_ids(cell), self.study.hyperparameters.batch_size
         if len(ids) >= batch_size:
             return ""
         matched = f", matched to the smaller group of {cell.split}" if self.study.match_groups and cell.split else ""
@@ -89,8 +89,8 @@ class StudyData:
             f"less than one batch of {batch_size}; see splits.balance, or use more data"
         )
 
-    def _training_ids(self, cell: Cell) -> pl.Series:
-        """The ids alone, kept: every seed of a cohort asks for the same."""
+    def training_ids(self, cell: Cell) -> pl.Series:
+        """The ids of a cell's training pairs, however few; kept, because every seed of a cohort asks for the same."""
         key = cell.cohort, cell.fold
         if key not in self._ids_of_cohort:
             self._ids_of_cohort[key] = self._training_rows(*key)["pair_id"]
@@ -160,7 +160,7 @@ class StudyData:
         if key not in self._cohort_digests:
             if why := self.unlearnable(cell):
                 raise ValueError(why)
-            ids = self._training_ids(cell)
+            ids = self.training_ids(cell)
             self._cohort_digests[key] = digest([[pair_id, self._pair_digests[pair_id]] for pair_id in ids])
         return self.study.recipe(cell, self.base_revision, self._cohort_digests[key])
 

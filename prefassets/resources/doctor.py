@@ -2,15 +2,17 @@
 
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from prefassets.resources.cells import cell_states
+from prefassets.resources.cells import StudyData, cell_states
 from prefassets.resources.store import Store
 from prefassets.settings import Settings
 from prefassets.studies import all_studies
+from prefassets.studies.study import Cell
 
 PACKAGES = (
     "dagster",
@@ -65,8 +67,11 @@ def _home(store: Store, folder: Path) -> list[Finding]:
     findings = [Finding("home", "ok", f"{folder}: {source}")]
     free = shutil.disk_usage(folder).free / 2**30
     findings.append(Finding("free disk", "ok" if free > 5 else "wrong", f"{free:.0f} GiB"))
+    unfinished = set()
     for study in all_studies().values():
-        states = [state.state for state in cell_states(store, study)]
+        cells = cell_states(store, study)
+        unfinished |= {state.cell for state in cells if state.state in ("missing", "stale")}
+        states = [state.state for state in cells]
         if started := len(states) - states.count("missing"):
             wrong = {state: states.count(state) for state in ("missing", "unscored", "stale") if state in states}
             text = f"{states.count('finished')} of {len(states)} cells finished" + "".join(
@@ -79,6 +84,7 @@ def _home(store: Store, folder: Path) -> list[Finding]:
         if strays
         else Finding("temporary files", "ok", "none left over")
     )
+    findings.append(_checkpoints(store, unfinished))
     database = folder / "warehouse.duckdb"
     findings.append(
         Finding("warehouse.duckdb", "ok", f"{os.path.getsize(database) / 2**20:.1f} MiB")
@@ -86,3 +92,20 @@ def _home(store: Store, folder: Path) -> list[Finding]:
         else Finding("warehouse.duckdb", "note", "not made yet")
     )
     return findings
+
+
+def _checkpoints(store: Store, unfinished: Collection[Cell]) -> Finding:
+    """Cells that would go on from where they were stopped, and states that no cell will ask for any more."""
+    stored = store.checkpoints()
+    if not stored:
+        return Finding("checkpoints", "ok", "none left over")
+    wanted = set()
+    for study in all_studies().values():
+        data = StudyData(store, study)
+        own = [cell for cell in unfinished if cell.study == study.name]
+        if data.base_revision is not None:
+            wanted |= {data.recipe(cell).fingerprint for cell in own if not data.unlearnable(cell)}
+    text = f"{len(stored.keys() & wanted)} cells in training or to go on"
+    if useless := [path for fingerprint, path in stored.items() if fingerprint not in wanted]:
+        text += f"; {len(useless)} of recipes that no cell asks for, safe to delete: {useless[0]} ..."
+    return Finding("checkpoints", "note", text)

@@ -1,13 +1,17 @@
-"""Base models by name: `tiny` from the home, anything else from the Hugging Face hub (or a local folder)."""
+"""Base models by name, `tiny` from the home, others from the Hugging Face hub or a folder, and what they train on."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import polars as pl
+
+from prefassets.resources.cells import StudyData
 from prefassets.resources.store import Store
 
 if TYPE_CHECKING:
     from prefassets.domain.training.language_model import LanguageModel
+    from prefassets.domain.training.train import TrainingData
 
 TINY_ARTIFACT = "models/tiny"
 
@@ -36,3 +40,31 @@ def load_base(store: Store, name: str, precision: str, revision: str | None = No
             f"materialise model/base, partition {name}, again: its cells are then shown as stale."
         )
     return found
+
+
+def load_training_data(store: Store, data: StudyData, pairs: pl.DataFrame) -> TrainingData:
+    """The study's base model, these pairs as tokens, and their reference log-probabilities.
+
+    Raises:
+        ValueError: the reference pass lacks some of the pairs or was made with another base model.
+    """
+    from prefassets.domain.training.encoding import encode_pairs
+    from prefassets.domain.training.train import TrainingData
+
+    study = data.study
+    logps = store.query(
+        "select pair_id, any_value(logp) filter (where response = 'chosen') as chosen,"
+        " any_value(logp) filter (where response = 'rejected') as rejected"
+        " from model.reference where reference = $reference and revision = $revision group by pair_id",
+        reference=study.reference,
+        revision=data.base_revision,
+    )
+    if lacking := set(pairs["pair_id"]) - set(logps["pair_id"]):
+        raise ValueError(
+            f"model.reference of {study.reference}, revision {data.base_revision}, lacks {len(lacking)} of "
+            f"{len(pairs)} pairs, e.g. {min(lacking)}; materialise model/reference, partition {study.reference}, again."
+        )
+    model = load_base(store, study.base_model, study.hyperparameters.precision, data.base_revision)
+    encoded = encode_pairs(pairs.sort("pair_id"), model.tokenizer, study.hyperparameters.max_length)
+    reference = {pair_id: (chosen, rejected) for pair_id, chosen, rejected in logps.iter_rows()}
+    return TrainingData(model, encoded, reference)

@@ -3,6 +3,7 @@
 home.json                                     what the home is pinned to: data source, scale, seed
 tables/<schema>/<table>/<value>/.../part.parquet   one file per partition
 artifacts/<name>/...                          adapters and models; `record.json` is written last
+checkpoints/<fingerprint>                     the state of a cell in training; gone once its record stands
 reports/<study>.html                          the page of a study
 warehouse.duckdb                              the database that people query (see `warehouse.py`)
 dagster/                                      Dagster's own state
@@ -39,6 +40,7 @@ from prefassets.resources.tables import Table
 
 RECORD = "record.json"
 _TEMPORARY = ".unfinished-"
+_CHECKPOINTS = "checkpoints"
 
 
 class WrongHome(ValueError):
@@ -253,6 +255,30 @@ class Store(dg.ConfigurableResource):
         path = self._path("artifacts", artifact, RECORD)
         if self._files.exists(path):
             self._files.rm_file(path)
+
+    # ---- checkpoints
+
+    def write_checkpoint(self, fingerprint: str, state: bytes) -> None:
+        """Replace the state of a cell in training, whole or not at all."""
+        self._write(self._path(_CHECKPOINTS, fingerprint), state)
+
+    def checkpoint(self, fingerprint: str) -> bytes | None:
+        """The state of a cell in training that was written last, or None."""
+        try:
+            return self._files.cat_file(self._path(_CHECKPOINTS, fingerprint))
+        except FileNotFoundError:
+            return None
+
+    def discard_checkpoint(self, fingerprint: str) -> None:
+        """Forget the state of a cell in training, if there is one."""
+        path = self._path(_CHECKPOINTS, fingerprint)
+        if self._files.exists(path):
+            self._files.rm_file(path)
+
+    def checkpoints(self) -> dict[str, str]:
+        """Path of each stored state of a cell in training, by fingerprint."""
+        paths = self._files.find(self._path(_CHECKPOINTS))
+        return {path.rpartition("/")[2]: path for path in paths if _TEMPORARY not in path}
 
     # ---- the home itself
 

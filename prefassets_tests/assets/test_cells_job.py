@@ -15,6 +15,7 @@ from prefassets.domain.training import train
 from prefassets.resources.cells import artifact, unfinished
 from prefassets.resources.store import Store
 from prefassets.resources.tables import TABLES
+from prefassets.settings import Settings
 from prefassets.studies import all_studies
 
 STUDY = all_studies()["demo"]
@@ -100,7 +101,8 @@ class Trained:
     def __init__(self, store, instance):
         self.store, self.instance = store, instance
         self.packs = []  # what the trainer was given, one list a call
-        self.diverging = set()
+        self.how = []  # and how it was told to train
+        self.diverging, self.unreadable = set(), set()
         self.before_each = lambda: None
 
     def run(self, keys, study="demo"):
@@ -126,15 +128,16 @@ class Trained:
     @contextmanager
     def without_models(self):
         with (
-            patch.object(training, "_model_inputs", lambda *_: (None, None, {})),
+            patch.object(training, "load_training_data"),
             patch.object(train, "train_cells", self.train_cells),
             patch.object(cells_job, "score", self.score),
         ):
             yield
 
-    def train_cells(self, cells, data, on_step):
+    def train_cells(self, cells, data, **how):
         cells = list(cells)
         self.packs.append([cell.key for cell in cells])
+        self.how.append(how)
         for cell in cells:
             self.before_each()
             if cell.key in self.diverging:
@@ -151,10 +154,15 @@ class Trained:
                 device="cpu",
                 train_pairs=len(cell.pair_ids),
                 steps=2,
+                tokens=7 * len(cell.pair_ids),
+                cells_in_pack=len(cells),
             )
 
     def score(self, store, data, cells):
         for cell in cells:
+            if cell.key in self.unreadable:
+                yield cell, "ValueError: the adapter was trained on another model"
+                continue
             fingerprint = store.record(artifact(cell))["fingerprint"]
             identity = asdict(cell) | {"split": cell.split, "user_group": cell.user_group, "fingerprint": fingerprint}
             margins = [identity | {"pair_id": pair_id} for pair_id in data.held_out_pairs(cell)["pair_id"]]
@@ -247,6 +255,28 @@ def test_of_cells_that_diverge_only_they_fail_and_the_others_are_scored(finished
     assert finished.grid(ADAPTERS) == finished.grid(MARGINS) == {}
 
 
+def test_a_cell_that_cannot_be_scored_fails_alone_beside_one_that_diverged(finished):
+    finished.lose(SCATTERED)
+    finished.diverging, finished.unreadable = {"safety.B|456"}, {"age.B|123"}
+    result = finished.run(SCATTERED)
+    (failure,) = (event for event in result.all_events if event.is_step_failure)
+    assert "safety.B|456: the loss is nan" in failure.step_failure_data.error.cause.message
+    assert (
+        "age.B|123: ValueError: the adapter was trained on another model"
+        in failure.step_failure_data.error.cause.message
+    )
+    assert finished.grid(ADAPTERS) == {"safety.B|456": "failed"}
+    assert finished.grid(MARGINS) == {"safety.B|456": "failed", "age.B|123": "failed"}
+
+
+def test_the_settings_say_how_cells_are_trained(home, monkeypatch):
+    chosen = Settings(engine="trl", cells_per_pack=3, checkpoint_seconds=7)
+    monkeypatch.setattr(training, "settings", lambda: chosen)
+    home.run(SCATTERED)
+    (how,) = home.how
+    assert (how["engine"], how["cells_per_pack"], how["checkpoints"].seconds_between) == ("trl", 3, 7)
+
+
 def test_a_run_tells_dagster_of_each_cell_once_and_of_nothing_else(home):
     result = home.run(SCATTERED)
     events = home.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
@@ -302,3 +332,7 @@ def test_a_cell_that_stands_in_another_study_is_adopted_not_trained(finished):
         assert finished.store.files(artifact(twin.cell(key))) == finished.store.files(artifact(STUDY.cell(key)))
     logs = finished.store.query("select study, step, loss from training.log where cohort = 'everyone' and seed = 42")
     assert sorted(logs.rows()) == [(study, step, step) for study in ("demo", "demo_placebos") for step in (1, 2)]
+    cost = finished.store.query(
+        "select distinct tokens, seconds, cells_in_pack from training.cells where cohort = 'everyone' and seed = 42"
+    )
+    assert cost.rows() == [(7 * 96, 0.1, 27)]
