@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from prefassets.domain.training.pair_reader import PairReader
 from prefassets.domain.training.language_model import LanguageModel
 from prefassets.domain.training.pair_batch import PairBatch, PairTokens, lay_out
+from prefassets.domain.training.pair_reader import PairReader
 
 LOGITS_AT_ONCE = {"cpu": 2**24, "cuda": 2**28}  # numbers: logits never exist for a whole batch
 TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
@@ -66,7 +66,7 @@ def _token_statistics(
 
 
 @cache
-def _statistics(device: str) -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def _statistics(device: str) -> Callable[..., Any]:
     """On a GPU compiled: reading a vocabulary's logits once instead of seven times is what their cost is about."""
     return torch.compile(_token_statistics, dynamic=True) if device == "cuda" else _token_statistics
 
@@ -157,7 +157,7 @@ def complete(
 def batches_of_similar_length(
     pairs: Sequence[PairTokens], device: torch.device, tokens_per_batch: int | None = None
 ) -> Iterator[list[int]]:
-    """Rows whose pairs have at most `tokens_per_batch` tokens together, the longest first: what does not fit fails at once."""
+    """Rows of at most `tokens_per_batch` tokens together, the longest first: what does not fit fails at once."""
     most = tokens_per_batch or TOKENS_PER_BATCH[device.type]
     rows: list[int] = []
     tokens = 0

@@ -8,7 +8,6 @@ import safetensors.torch
 import torch
 from peft import (
     LoraConfig,
-    PeftConfig,
     PeftModel,
     get_peft_model,
     get_peft_model_state_dict,
@@ -69,22 +68,20 @@ def adapter_files(weights: Mapping[str, torch.Tensor], language_model: LanguageM
     }
 
 
-def read_adapter(
-    language_model: LanguageModel, files: Mapping[str, bytes]
-) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
-    """A trained adapter's configuration and weights.
+def read_adapter(language_model: LanguageModel, files: Mapping[str, bytes]) -> tuple[Lora, dict[str, torch.Tensor]]:
+    """A trained adapter's shape (without the dropout of its training) and its weights by PEFT's names.
 
     Raises:
         ValueError: the adapter belongs to another base model.
     """
-    config = PeftConfig.from_peft_type(**json.loads(files[ADAPTER_CONFIG]))
+    config = LoraConfig(**json.loads(files[ADAPTER_CONFIG]))
     trained_on, here = (config.base_model_name_or_path, config.revision), (language_model.name, language_model.revision)
     if config.revision is not None and trained_on != here:
         raise ValueError(
-            f"the adapter was trained on {' revision '.join(trained_on)}, but the base model here is "
-            f"{' revision '.join(here)}; score it on its own base model, or train it again on this one"
+            f"the adapter was trained on {trained_on[0]} revision {trained_on[1]}, but the base model here is "
+            f"{here[0]} revision {here[1]}; score it on its own base model, or train it again on this one"
         )
-    return config, safetensors.torch.load(files[ADAPTER_WEIGHTS])
+    return Lora(rank=config.r, alpha=config.lora_alpha), safetensors.torch.load(files[ADAPTER_WEIGHTS])
 
 
 @contextmanager

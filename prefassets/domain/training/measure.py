@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from prefassets.domain.training.completions import LOGITS_AT_ONCE
 from prefassets.domain.training.cost import MemoryOfPack, Trained
-from prefassets.domain.training.memory import BYTES_PER_LOGIT, cells_that_fit, free_memory, memory_of_cell
+from prefassets.domain.training.memory import BYTES_PER_LOGIT, free_memory, memory_of_cell, pack_that_fits
 from prefassets.domain.training.recipe import Lora
 from prefassets.domain.training.train import CellToTrain, Engine, FinishedCell, TrainingData, train_cells
 
@@ -51,13 +51,15 @@ def memory_of_pack(
         most_cells: how many cells there are.
     """
     model, pairs = data.language_model.model, data.tokens(pair_ids)
-    cells = min(most_cells, chosen or cells_that_fit(data.language_model, lora, pairs, most_tokens))
+    fits = pack_that_fits(data.language_model, lora, pairs)
+    cells = min(most_cells, chosen or fits.cells)
+    tokens = min(cells * most_tokens, max(most_tokens, fits.tokens_per_pass))
     of_cell = memory_of_cell(data.language_model, lora, pairs[:2])
     return MemoryOfPack(
         cells=cells,
         base_model=sum(weight.nbytes for weight in model.parameters()),
         of_adapter=of_cell.adapter,
-        activations=int(of_cell.per_token * most_tokens * cells),
+        activations=int(of_cell.per_token * tokens),
         for_logits=LOGITS_AT_ONCE[model.device.type] * BYTES_PER_LOGIT,
         free=free_memory(model.device),
     )

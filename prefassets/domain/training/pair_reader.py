@@ -1,4 +1,4 @@
-"""How a Hugging Face model is made to read a `PairBatch`: what is put in place of its own parts, and taken out again."""
+"""How a Hugging Face model is made to read a `PairBatch`: what stands in for its own parts meanwhile."""
 
 # T places, Q of them read at the end, D hidden size; S slots, H heads, E numbers per head
 
@@ -104,7 +104,7 @@ class _OnlyWhereRead(nn.Module):
 
 
 class _Move(torch.autograd.Function):
-    """Rows `source` of a matrix to rows `target` of one with `rows` rows, the others zero; no row comes or goes twice."""
+    """Rows `source` of a matrix to rows `target` of one with `rows` rows, the others zero; each goes to one place."""
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, source: torch.Tensor, target: torch.Tensor, rows: int) -> torch.Tensor:
@@ -146,7 +146,7 @@ class _FusedNorm(nn.Module):
 class _FusedMlp(nn.Module):
     def __init__(self, mlp: nn.Module) -> None:
         super().__init__()
-        self.mlp = mlp
+        self.mlp: Any = mlp
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         return self.mlp.down_proj(_compiled(_gate)(self.mlp.gate_proj(states), self.mlp.up_proj(states)))
@@ -167,20 +167,31 @@ def _replaceable(model: PreTrainedModel) -> dict[str, Callable[[nn.Module], nn.M
     for name, part in model.base_model.named_modules():
         if isinstance(part, nn.Linear):
             continue
-        with torch.no_grad():
-            if hasattr(part, "variance_epsilon") and part.weight.shape == sample.shape[1:]:
-                if torch.equal(part(sample), _rms_norm(sample, part.weight, part.variance_epsilon)):
-                    found[name] = _FusedNorm
-            elif {"gate_proj", "up_proj", "down_proj"} <= part._modules.keys():
-                if torch.equal(part(sample), part.down_proj(_gate(part.gate_proj(sample), part.up_proj(sample)))):
-                    found[name] = _FusedMlp
+        if _is_rms_norm(part, sample):
+            found[name] = _FusedNorm
+        elif _is_gated_mlp(part, sample):
+            found[name] = _FusedMlp
     return found
+
+
+@torch.no_grad()
+def _is_rms_norm(part: Any, sample: torch.Tensor) -> bool:
+    if not hasattr(part, "variance_epsilon") or part.weight.shape != sample.shape[1:]:
+        return False
+    return torch.equal(part(sample), _rms_norm(sample, part.weight, part.variance_epsilon))
+
+
+@torch.no_grad()
+def _is_gated_mlp(part: Any, sample: torch.Tensor) -> bool:
+    if not {"gate_proj", "up_proj", "down_proj"} <= part._modules.keys():
+        return False
+    return torch.equal(part(sample), part.down_proj(_gate(part.gate_proj(sample), part.up_proj(sample))))
 
 
 @contextmanager
 def _fused_rotary(model: PreTrainedModel) -> Iterator[None]:
     """On a GPU, rotary embeddings as one kernel; the function is the module's own, compiled."""
-    module = sys.modules[type(model).__module__]
+    module: Any = sys.modules[type(model).__module__]
     rotary = getattr(module, "apply_rotary_pos_emb", None)
     if model.device.type not in FUSED_ON or rotary is None:
         yield

@@ -71,8 +71,8 @@ def _stackable(
     """Adapters of one shape, some at a time."""
     by_shape: dict[Lora, list[AdapterToScore]] = {}
     for adapter in adapters:
-        config, _ = read_adapter(data.language_model, adapter.files)
-        by_shape.setdefault(Lora(rank=config.r, alpha=config.lora_alpha), []).append(adapter)
+        lora, _ = read_adapter(data.language_model, adapter.files)
+        by_shape.setdefault(lora, []).append(adapter)
     for lora, alike in by_shape.items():
         for begin in range(0, len(alike), ADAPTERS_AT_ONCE):
             some = alike[begin : begin + ADAPTERS_AT_ONCE]

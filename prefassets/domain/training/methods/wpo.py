@@ -17,7 +17,7 @@ def weight(chosen_alignment: Tensor, rejected_alignment: Tensor) -> Tensor:
 
 METHOD = Method(
     name="wpo",
-    description="Weighted preference optimisation: DPO with each pair weighted by how likely the policy is to write it.",
+    description="Weighted preference optimisation: DPO with pairs weighted by how likely the policy is to write them.",
     equation="L = -w log sigmoid(m), w = min(1, exp(a(y_c) + a(y_r))), a(y) = mean_t [log pi(y_t) - log sum_v pi(v)^2],"
     " w without gradient; eq. 2 with the sampled alignment of section 3.2",
     source="Zhou et al. 2024, https://arxiv.org/abs/2406.11827",
