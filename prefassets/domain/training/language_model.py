@@ -106,14 +106,20 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def use_the_cores_of_this_process() -> None:
-    """One torch thread per core that this process may use; torch counts the whole machine's, also in a container."""
+def cores_of_this_process() -> int:
+    """How many it may use; torch counts the whole machine's, also in a container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = Path("/sys/fs/cgroup/cpu.max")  # "<quota> <period>" in microseconds, or "max <period>"
     if limit.exists():
         quota, period = limit.read_text().split()
         if quota != "max":
             cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def use_the_cores_of_this_process() -> None:
+    """One torch thread per core that this process may use."""
+    cores = cores_of_this_process()
     if torch.get_num_threads() != cores:
         torch.set_num_threads(cores)
 

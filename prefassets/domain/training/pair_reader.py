@@ -3,6 +3,7 @@
 # T places, Q of them read at the end, D hidden size; S slots, H heads, E numbers per head
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,23 +15,24 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 from transformers import AttentionInterface, PreTrainedModel
 
 from prefassets.domain.training.lora import left_untouched
-from prefassets.domain.training.pair_batch import AdapterLayout, AttentionLayout, PairBatch, ReadPlaces
+from prefassets.domain.training.pair_batch import AdapterLayout, AttentionLayout, PairBatch
 
 NAME = "pairs"
 FUSED_ON = ("cuda",)  # devices on which small operations cost so much that it pays to compile them into one
 
 
 class PairReader:
-    """A model that reads pair batches while it is inside `on_the_model`.
-
-    `adapters` says whose the rows are that are passing through a layer right now.
-    """
+    """A model that reads pair batches while it is inside `on_the_model`."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self.adapters: AdapterLayout | None = None
-        self.read: ReadPlaces | None = None
+        self._now = threading.local()  # several threads may read a batch each
         self._replaceable = _replaceable(model)
+
+    @property
+    def adapters(self) -> AdapterLayout:
+        """Whose the rows are that are passing through a layer in this thread right now."""
+        return self._now.adapters
 
     @property
     def pads_attention(self) -> bool:
@@ -42,7 +44,7 @@ class PairReader:
 
         Other places have no meaning: the last layer does not finish them.
         """
-        self.adapters, self.read = batch.adapters, batch.read
+        self._now.adapters, self._now.read = batch.adapters, batch.read
         found = self.model.base_model(
             input_ids=batch.ids_T[None], position_ids=batch.position_T[None], use_cache=False, layout=batch.attention
         )
@@ -92,14 +94,14 @@ class _OnlyWhereRead(nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         (reader,) = self._reader
-        everywhere, read = reader.adapters, reader.read
-        assert read is not None
+        now = reader._now
+        everywhere, read = now.adapters, now.read
         rows = len(read.adapters.adapter_b) * read.adapters.block
-        reader.adapters = read.adapters
+        now.adapters = read.adapters
         try:
             found_QD = self.mlp(_Move.apply(states[0], read.place_Q, read.slot_Q, rows)[None])[0]
         finally:
-            reader.adapters = everywhere
+            now.adapters = everywhere
         return _Move.apply(found_QD, read.slot_Q, read.place_Q, states.shape[1])[None]
 
 

@@ -4,7 +4,9 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from prefassets.domain.training.cell_run import Batch, CellRun
 from prefassets.domain.training.completions import mean_alignment, response_tokens, sum_by_text
+from prefassets.domain.training.language_model import cores_of_this_process
 from prefassets.domain.training.pair_batch import (
     BLOCK,
     BatchSizes,
@@ -27,18 +30,39 @@ from prefassets.domain.training.pair_batch import (
 from prefassets.domain.training.stacked_lora import StackedLora
 
 GRAPHS = 4  # sizes of batches that a pass has CUDA graphs for
+Gradients = Callable[[Sequence[Batch]], list[Tensor]]  # of all cells' batches: adds gradients, gives numbers by pass
 _logger = logging.getLogger(__name__)
 
 
 def passes_of(stack: StackedLora, runs: Sequence[CellRun], tokens_per_pass: int) -> list["Pass"]:
     """The pack's cells, in order, shared out over as few passes as `tokens_per_pass` allows."""
     tokens = sum(sum(run.tokens_of_steps()) / run.steps for run in runs)
-    number = min(len(runs), math.ceil(tokens / tokens_per_pass))
+    at_once = cores_of_this_process() if stack.language_model.model.device.type == "cpu" else 1
+    number = min(len(runs), max(at_once, math.ceil(tokens / tokens_per_pass)))
     bounds = [round(len(runs) * part / number) for part in range(number + 1)]
     cells = [range(begin, end) for begin, end in pairwise(bounds)]
     if stack.reader.pads_attention or stack.dropout:  # neither can be captured: the one varies, the other draws
         return [Pass(stack, runs, some) for some in cells]
     return _captured([_GraphedPass(stack, runs, some) for some in cells])
+
+
+@contextmanager
+def side_by_side(passes: Sequence["Pass"]) -> Iterator[Gradients]:
+    """A function that makes all passes' gradients: on a GPU one after the other, on a CPU at the same time.
+
+    A core that has a pass to itself need not wait for the others after every operation.
+    """
+    cores = cores_of_this_process()
+    workers = min(cores, len(passes))
+    if passes[0].device.type != "cpu" or workers < 2:
+        yield lambda batches: [one_pass.gradients(batches) for one_pass in passes]
+        return
+    own_cores = max(1, cores // workers)
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(own_cores,)) as pool:
+            yield lambda batches: list(pool.map(lambda one_pass: one_pass.gradients(batches), passes))
+    finally:
+        torch.set_num_threads(cores)
 
 
 class Pass:

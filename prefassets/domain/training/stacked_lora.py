@@ -132,7 +132,6 @@ class _StackedLinear(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         (stack,) = self._stack
         adapters = stack.reader.adapters
-        assert adapters is not None
         inputs_TI = inputs.flatten(0, -2)
         product = PRODUCTS[inputs.device.type]
         output_TO = product.apply(inputs_TI, stack.anchor, self, adapters, stack.kept(inputs_TI, adapters))
