@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from prefassets.domain.training.cores import side_by_side
 from prefassets.domain.training.language_model import LanguageModel
 from prefassets.domain.training.pair_batch import PairBatch, PairTokens, lay_out
 from prefassets.domain.training.pair_reader import PairReader
 
 LOGITS_AT_ONCE = {"cpu": 2**24, "cuda": 2**28}  # numbers: logits never exist for a whole batch
-TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
+TOKENS_PER_BATCH = {"cpu": 2_048, "cuda": 65_536}
 UNSUPPORTED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier")
 
 
@@ -117,7 +118,6 @@ class Completions:
     hidden_mean: np.ndarray | None
 
 
-@torch.inference_mode()
 def complete(
     language_model: LanguageModel,
     pairs: Sequence[PairTokens],
@@ -134,20 +134,29 @@ def complete(
         on_batch: told the pairs done and their total.
     """
     model = language_model.model
+    reader = PairReader(model)
+    batches = list(batches_of_similar_length(pairs, model.device, tokens_per_batch))
+
+    @torch.inference_mode()
+    def read(rows: list[int]) -> tuple[np.ndarray, ...]:
+        batch = lay_out([[pairs[row] for row in rows]], model.device, reader.pads_attention)
+        hidden_TD = reader.last_hidden_state(batch)
+        tokens = response_tokens(model, batch, hidden_TD, squares=everything)
+        found = [sum_by_text(tokens.logp_C, batch)]
+        if everything:
+            found.append(sum_by_text(tokens.logp_C - tokens.log_squares_C, batch))
+            found.append(_mean_by_text(hidden_TD[batch.place_C], batch))
+        return tuple(values.cpu().numpy() for values in found)
+
     logp = np.zeros((len(pairs), 2))
     alignment_sum = np.zeros((len(pairs), 2)) if everything else None
     hidden_mean = np.zeros((len(pairs), 2, _hidden_size(model)), np.float32) if everything else None
     done = 0
-    reader = PairReader(model)
-    with reader.on_the_model():
-        for rows in batches_of_similar_length(pairs, model.device, tokens_per_batch):
-            batch = lay_out([[pairs[row] for row in rows]], model.device, reader.pads_attention)
-            hidden_TD = reader.last_hidden_state(batch)
-            tokens = response_tokens(model, batch, hidden_TD, squares=everything)
-            logp[rows] = sum_by_text(tokens.logp_C, batch).cpu().numpy()
+    with reader.on_the_model(), side_by_side(model.device, len(batches)) as run:
+        for rows, found in zip(batches, run(read, batches), strict=True):
+            logp[rows] = found[0]
             if alignment_sum is not None and hidden_mean is not None:
-                alignment_sum[rows] = sum_by_text(tokens.logp_C - tokens.log_squares_C, batch).cpu().numpy()
-                hidden_mean[rows] = _mean_by_text(hidden_TD[batch.place_C], batch).cpu().numpy()
+                alignment_sum[rows], hidden_mean[rows] = found[1:]
             done += len(rows)
             if on_batch:
                 on_batch(done, len(pairs))

@@ -1,7 +1,6 @@
 """A causal language model with its tokenizer, ready to run: made here, from the Hugging Face hub, or from a folder."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from prefassets.domain.training.cores import use_the_cores_of_this_process
 from prefassets.domain.training.quiet import quiet
 
 WEIGHTS = "model.safetensors"
@@ -104,24 +104,6 @@ def weights_digest(weights: bytes) -> str:
 def device() -> torch.device:
     """Where models run: the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def cores_of_this_process() -> int:
-    """How many it may use; torch counts the whole machine's, also in a container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limit = Path("/sys/fs/cgroup/cpu.max")  # "<quota> <period>" in microseconds, or "max <period>"
-    if limit.exists():
-        quota, period = limit.read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, int(quota) // int(period)))
-    return cores
-
-
-def use_the_cores_of_this_process() -> None:
-    """One torch thread per core that this process may use."""
-    cores = cores_of_this_process()
-    if torch.get_num_threads() != cores:
-        torch.set_num_threads(cores)
 
 
 def _load(source: str, precision: str, **where: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from prefassets.domain.training.cell_run import CellRun
+from prefassets.domain.training.cores import Map, side_by_side
 from prefassets.domain.training.memory import Pack, pack_that_fits
-from prefassets.domain.training.passes import Gradients, passes_of, side_by_side
+from prefassets.domain.training.passes import Pass, passes_of
 from prefassets.domain.training.recipe import Lora
 from prefassets.domain.training.stacked_lora import StackedLora
 from prefassets.domain.training.train import (
@@ -163,10 +164,10 @@ class _Queue:
             run.cells_in_pack = max(run.cells_in_pack, len(runs))
         unseen: list[Tensor] = []
         looked_at = time.monotonic()
-        tokens_per_pass = self.fits.tokens_per_pass
-        with stack.on_the_model(), side_by_side(passes_of(stack, runs, tokens_per_pass)) as gradients:
+        with stack.on_the_model(), side_by_side(model.device, len(runs)) as run_passes:
+            passes = passes_of(stack, runs, self.fits.tokens_per_pass)
             while True:
-                unseen.append(_step(stack, runs, gradients))
+                unseen.append(_step(stack, runs, passes, run_passes))
                 for run in runs:
                     if self.on_step:
                         self.on_step(run.cell.key, run.done, run.steps)
@@ -190,11 +191,11 @@ class _Queue:
             self.saved_at = time.monotonic()
 
 
-def _step(stack: StackedLora, runs: Sequence[CellRun], gradients: Gradients) -> Tensor:
+def _step(stack: StackedLora, runs: Sequence[CellRun], passes: Sequence[Pass], run_passes: Map) -> Tensor:
     """One step of every cell: (K, 3), the loss, mean margin and share of positive margins before the step."""
     batches = [run.next_batch() for run in runs]
     stack.begin_step()
-    numbers = gradients(batches)
+    numbers = list(run_passes(lambda one_pass: one_pass.gradients(batches), passes))
     _clip(stack.gradient_KP, [run.hyperparameters.max_gradient_norm for run in runs])
     for run in runs:
         run.take_step()

@@ -4,9 +4,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from prefassets.domain.training.cell_run import Batch, CellRun
 from prefassets.domain.training.completions import mean_alignment, response_tokens, sum_by_text
-from prefassets.domain.training.language_model import cores_of_this_process
+from prefassets.domain.training.cores import cores_of_this_process
 from prefassets.domain.training.pair_batch import (
     BLOCK,
     BatchSizes,
@@ -30,7 +28,6 @@ from prefassets.domain.training.pair_batch import (
 from prefassets.domain.training.stacked_lora import StackedLora
 
 GRAPHS = 4  # sizes of batches that a pass has CUDA graphs for
-Gradients = Callable[[Sequence[Batch]], list[Tensor]]  # of all cells' batches: adds gradients, gives numbers by pass
 _logger = logging.getLogger(__name__)
 
 
@@ -44,25 +41,6 @@ def passes_of(stack: StackedLora, runs: Sequence[CellRun], tokens_per_pass: int)
     if stack.reader.pads_attention or stack.dropout:  # neither can be captured: the one varies, the other draws
         return [Pass(stack, runs, some) for some in cells]
     return _captured([_GraphedPass(stack, runs, some) for some in cells])
-
-
-@contextmanager
-def side_by_side(passes: Sequence["Pass"]) -> Iterator[Gradients]:
-    """A function that makes all passes' gradients: on a GPU one after the other, on a CPU at the same time.
-
-    A core that has a pass to itself need not wait for the others after every operation.
-    """
-    cores = cores_of_this_process()
-    workers = min(cores, len(passes))
-    if passes[0].device.type != "cpu" or workers < 2:
-        yield lambda batches: [one_pass.gradients(batches) for one_pass in passes]
-        return
-    own_cores = max(1, cores // workers)
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(own_cores,)) as pool:
-            yield lambda batches: list(pool.map(lambda one_pass: one_pass.gradients(batches), passes))
-    finally:
-        torch.set_num_threads(cores)
 
 
 class Pass:

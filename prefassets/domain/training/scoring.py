@@ -8,6 +8,7 @@ import polars as pl
 import torch
 
 from prefassets.domain.training.completions import batches_of_similar_length, response_tokens, sum_by_text
+from prefassets.domain.training.cores import side_by_side
 from prefassets.domain.training.lora import read_adapter
 from prefassets.domain.training.pair_batch import lay_out
 from prefassets.domain.training.recipe import Lora
@@ -79,7 +80,6 @@ def _stackable(
             yield [(adapter, (lora, *as_row(read_adapter(data.language_model, adapter.files)[1]))) for adapter in some]
 
 
-@torch.inference_mode()
 def _fill(
     scores: Sequence[np.ndarray],
     together: Sequence[tuple[AdapterToScore, _Weights]],
@@ -93,15 +93,20 @@ def _fill(
     whose = [adapter for adapter, (to_score, _) in enumerate(together) for _ in to_score.pair_ids]
     rows = [row for to_score, _ in together for row in range(len(to_score.pair_ids))]
     pairs = [tokens for to_score, _ in together for tokens in data.tokens(to_score.pair_ids)]
-    with stack.on_the_model():
-        for batch_places in batches_of_similar_length(pairs, model.device, tokens_per_batch):
-            by_adapter: list[list[int]] = [[] for _ in together]
-            for place in batch_places:
-                by_adapter[whose[place]].append(place)
-            own_pairs = [[pairs[place] for place in own] for own in by_adapter]
-            batch = lay_out(own_pairs, model.device, stack.reader.pads_attention)
-            tokens = response_tokens(model, batch, stack.last_hidden_state(batch), squares=False)
-            logp = sum_by_text(tokens.logp_C, batch).cpu().numpy()
-            for place, found in zip((place for own in by_adapter for place in own), logp, strict=True):
+    batches = list(batches_of_similar_length(pairs, model.device, tokens_per_batch))
+
+    @torch.inference_mode()
+    def read(places: list[int]) -> tuple[list[int], np.ndarray]:
+        by_adapter: list[list[int]] = [[] for _ in together]
+        for place in places:
+            by_adapter[whose[place]].append(place)
+        own_pairs = [[pairs[place] for place in own] for own in by_adapter]
+        batch = lay_out(own_pairs, model.device, stack.reader.pads_attention)
+        tokens = response_tokens(model, batch, stack.last_hidden_state(batch), squares=False)
+        return [place for own in by_adapter for place in own], sum_by_text(tokens.logp_C, batch).cpu().numpy()
+
+    with stack.on_the_model(), side_by_side(model.device, len(batches)) as run:
+        for places, logp in run(read, batches):
+            for place, found in zip(places, logp, strict=True):
                 scores[whose[place]][rows[place]] = found
-            yield len(batch_places)
+            yield len(places)

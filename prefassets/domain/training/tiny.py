@@ -11,12 +11,12 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
+from prefassets.domain.training.cores import use_the_cores_of_this_process
 from prefassets.domain.training.encoding import Message
 from prefassets.domain.training.language_model import (
     WEIGHTS,
     LanguageModel,
     device,
-    use_the_cores_of_this_process,
     weights_digest,
 )
 
