@@ -1,15 +1,18 @@
 """Cells trained together are the cells that TRL trains one by one, whatever else is in their pack."""
 
 import statistics
+from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import peft
 import pytest
 import torch
 from safetensors.torch import load
+from torch.nn.functional import scaled_dot_product_attention
 
-from prefassets.domain.training import packed_engine, pair_batch, pair_reader, stacked_lora
+from prefassets.domain.training import cores, packed_engine, pair_batch, pair_reader, passes, stacked_lora
 from prefassets.domain.training.completions import mean_alignment, output_head, response_tokens, sum_by_text
 from prefassets.domain.training.encoding import encode_pairs
 from prefassets.domain.training.language_model import LanguageModel
@@ -332,3 +335,83 @@ def test_bfloat16_packs_are_close_to_trl(cell, tiny, encoded):
     packed, by_trl = by_key(cells, data), by_key(cells, data, engine="trl")
     for key in packed:
         assert packed[key].log["loss"].to_list() == pytest.approx(by_trl[key].log["loss"].to_list(), abs=0.02)
+
+
+class RerunGraph:
+    """Stands where a CUDA graph would: a replay computes the captured pass again on what its inputs now hold."""
+
+    def __init__(self):
+        self.rerun = None
+
+    def replay(self):
+        self.rerun()
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Everything that training does on a GPU, but for the kernels: graphs, attention without padding, blocks."""
+    last_call, graphs = [], []
+
+    @contextmanager
+    def capturing(graph, pool):
+        yield
+        (one_pass, inputs, reference, numbers) = last_call
+        graph.rerun = lambda: numbers.copy_(real(one_pass, inputs, reference))
+        graphs.append(graph)
+
+    real = passes.Pass._forward_and_back
+
+    def remembered(one_pass, batch, reference):
+        numbers = real(one_pass, batch, reference)
+        last_call[:] = one_pass, batch, reference, numbers
+        return numbers
+
+    def text_by_text(query, key, value, layout, scaling):
+        bounds = layout.begin_N.tolist()
+        texts = [
+            scaled_dot_product_attention(
+                *(states[begin:end].transpose(0, 1) for states in (query, key, value)),
+                is_causal=True,
+                scale=scaling,
+                enable_gqa=True,
+            ).transpose(0, 1)
+            for begin, end in pairwise(bounds)
+        ]
+        rest = torch.full_like(query[bounds[-1] :], float("nan"))  # what flash attention leaves there is nobody's
+        return torch.cat([*texts, rest])
+
+    for name, fake in {
+        "CUDAGraph": RerunGraph,
+        "graph": capturing,
+        "graph_pool_handle": lambda: None,
+        "Stream": lambda: SimpleNamespace(wait_stream=lambda other: None),
+        "current_stream": lambda: SimpleNamespace(wait_stream=lambda other: None),
+        "stream": lambda stream: nullcontext(),
+        "empty_cache": lambda: None,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(passes.Pass, "_forward_and_back", remembered)
+    monkeypatch.setattr(pair_reader, "_variable_length", text_by_text)
+    monkeypatch.setattr(pair_reader.PairReader, "pads_attention", False)
+    monkeypatch.setitem(stacked_lora.PRODUCTS, "cpu", stacked_lora.PRODUCTS["cuda"])
+    monkeypatch.setitem(pair_batch.BLOCK, "cpu", 32)
+    monkeypatch.setattr(cores, "cores_of_this_process", lambda: 1)
+    monkeypatch.setattr(passes, "cores_of_this_process", lambda: 1)
+    return graphs
+
+
+@pytest.mark.parametrize("tokens_per_pass", [1_200, 100_000])
+def test_replayed_graphs_train_the_same_adapters(mixed, data, packed, as_on_a_gpu, monkeypatch, tokens_per_pass):
+    monkeypatch.setattr(packed_engine, "pack_that_fits", lambda *_: Pack(5, tokens_per_pass))
+    outcomes = by_key(mixed, data)
+    assert as_on_a_gpu  # there were some
+    assert max(farthest(packed[key], outcomes[key]) for key in packed) < 1e-4  # another attention, other roundings
+
+
+def test_a_model_that_cannot_be_captured_trains_without_graphs(mixed, data, packed, as_on_a_gpu, monkeypatch):
+    def refuse(graph, pool):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(torch.cuda, "graph", refuse)
+    outcomes = by_key(mixed, data)
+    assert max(farthest(packed[key], outcomes[key]) for key in packed) < 1e-4  # another attention, other roundings
