@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo ui test test-demo calibration check format clean
+.PHONY: help install demo ui test test-demo calibration bench-train check format clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ test-demo: $(STAMP) ## the whole demo, and that it finds what was planted
 
 calibration: $(STAMP) ## how often verdicts are wrong, and how often they find what is there
 	$(BIN)/python -m benchmarks.calibration
+
+bench-train: $(STAMP) ## our training against TRL's, on a GPU if there is one
+	$(BIN)/python -m benchmarks.training
 
 check: $(STAMP) ## lint, format, types, definitions
 	$(BIN)/ruff check .
