@@ -27,6 +27,10 @@ class PairTokens:
         return len(self.prompt) + len(self.chosen) + len(self.rejected)
 
     @property
+    def answers(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.chosen, self.rejected
+
+    @property
     def longest_text(self) -> int:
         return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
