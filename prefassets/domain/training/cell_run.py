@@ -64,6 +64,10 @@ class CellRun:
         self.optimizer.step()
         self.done += 1
 
+    def leave_the_pack(self) -> None:
+        """Keep nothing of it: the adapter's weights and gradient are rows of matrices that hold all of its cells'."""
+        self.row_P.data, self.row_P.grad = self.row_P.data.clone(), None
+
     def state(self) -> bytes:
         """Everything that changes on the way, for `restore`."""
         file = io.BytesIO()

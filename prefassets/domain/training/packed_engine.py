@@ -139,8 +139,10 @@ class _Queue:
             self.fits = replace(self.fits, tokens_per_pass=max(tokens, self.fits.tokens_per_pass // 2))
         elif len(self.pack) > 1:
             self.fits = replace(self.fits, cells=len(self.pack) // 2)
-            self.waiting.extendleft(reversed(self.pack[self.fits.cells :]))
-            self.pack = self.pack[: self.fits.cells]
+            later, self.pack = self.pack[self.fits.cells :], self.pack[: self.fits.cells]
+            for run in later:
+                run.leave_the_pack()
+            self.waiting.extendleft(reversed(later))
         else:
             return self._end_all(error)
         _logger.warning("out of memory; going on with %s", self.fits)
@@ -167,7 +169,11 @@ class _Queue:
         with stack.on_the_model(), side_by_side(model.device, len(runs)) as run_passes:
             passes = passes_of(stack, runs, self.fits.tokens_per_pass)
             while True:
-                unseen.append(_step(stack, runs, passes, run_passes))
+                try:
+                    unseen.append(_step(stack, runs, passes, run_passes))
+                except torch.OutOfMemoryError:  # the pack goes on, so the steps since the last look must not be lost
+                    _look(runs, [numbers.tolist() for numbers in unseen])
+                    raise
                 for run in runs:
                     if self.on_step:
                         self.on_step(run.cell.key, run.done, run.steps)

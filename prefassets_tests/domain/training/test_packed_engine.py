@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load
 from torch.nn.functional import scaled_dot_product_attention
 
-from prefassets.domain.training import cores, packed_engine, pair_batch, pair_reader, passes, stacked_lora
+from prefassets.domain.training import cell_run, cores, packed_engine, pair_batch, pair_reader, passes, stacked_lora
 from prefassets.domain.training.completions import mean_alignment, output_head, response_tokens, sum_by_text
 from prefassets.domain.training.encoding import encode_pairs
 from prefassets.domain.training.language_model import LanguageModel
@@ -178,6 +178,36 @@ def test_a_pack_that_runs_out_of_memory_goes_on_with_fewer_cells(mixed, data, pa
     assert all(
         isinstance(outcome, FailedCell) and "none at all" in outcome.reason for outcome in train_cells(mixed, data)
     )
+
+
+def test_running_out_of_memory_between_two_looks_at_the_losses_loses_no_step(mixed, data, packed, monkeypatch):
+    """On a GPU losses are looked at every few steps only."""
+    real_step, steps = packed_engine._step, []
+
+    def step(stack, runs, *how):
+        steps.append(len(runs))
+        if len(steps) in (3, 4, 5, 6):
+            raise torch.OutOfMemoryError("no room for a while")
+        return real_step(stack, runs, *how)
+
+    monkeypatch.setattr(packed_engine, "_step", step)
+    monkeypatch.setitem(packed_engine.LOOK_EVERY, "cpu", 10)
+    outcomes = by_key(mixed, data)
+    assert min(steps) < len(mixed), "some cells had to wait, in the middle of their way"
+    for key, finished in packed.items():
+        assert farthest(finished, outcomes[key]) < 1e-5
+        assert outcomes[key].log["loss"].to_list() == pytest.approx(finished.log["loss"].to_list(), abs=1e-5), key
+        assert outcomes[key].log["learning_rate"].equals(finished.log["learning_rate"]), key
+
+
+def test_a_cell_that_must_wait_keeps_nothing_of_its_pack(cell, data):
+    run = cell_run.CellRun(cell(), data)
+    pack = torch.randn(5, len(run.row_P))
+    run.row_P.data, run.row_P.grad = pack[2], torch.zeros_like(pack)[2]
+    run.leave_the_pack()
+    assert torch.equal(run.row_P, pack[2])
+    assert run.row_P.untyped_storage().nbytes() == pack[2].nbytes
+    assert run.row_P.grad is None
 
 
 @pytest.mark.parametrize("tokens_per_pass", [1, 1_200, 100_000])
