@@ -18,11 +18,11 @@ from prefassets.studies.study import Cell, Study
 
 SECONDS_TO_MEASURE = 3.0  # of a pack, and of a cell alone
 
-# Newest first; the seconds of an adopted cell were spent on its twin.
+# Newest first; the seconds of an adopted cell were spent on its twin. TRL's version stands behind its name.
 _TRAINED = """
     select method, device, cells_in_pack, tokens, seconds
     from training.cells
-    where base_model = $base_model and engine = $engine and adopted_from is null and seconds > 0
+    where base_model = $base_model and split_part(engine, ' ', 1) = $engine and adopted_from is null and seconds > 0
     order by finished_at desc
 """
 _TOKENS_OF_PAIRS = """
