@@ -107,7 +107,10 @@ def test_cells_that_trl_trained_are_the_rate_of_trl(trained):
     for cell in STUDY.cells:
         row = trained.read("training.cells", cell.partition).with_columns(engine=pl.lit(ENGINE))
         trained.replace("training.cells", row, cell.partition)
-    assert "by 6 cells of dpo finished in this home" in rows(trained, engine="trl")["time on cpu"]
+    trained.discard(artifact(STUDY.cells[0]))
+    told = rows(trained, engine="trl", cells_per_pack=8)
+    assert "by 6 cells of dpo finished in this home" in told["time on cpu"]
+    assert told["packs"] == "1 of up to 1 cell", "TRL trains one after the other, whatever a pack may hold"
     assert rows(trained)["time"].endswith("by packed")
 
 
