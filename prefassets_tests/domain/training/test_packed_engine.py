@@ -515,7 +515,7 @@ def as_on_a_gpu(monkeypatch):
 
 @pytest.mark.parametrize("tokens_per_pass", [1_200, 100_000])
 def test_replayed_graphs_train_the_same_adapters(mixed, data, packed, as_on_a_gpu, monkeypatch, tokens_per_pass):
-    monkeypatch.setattr(packed_engine, "pack_that_fits", lambda *_: Pack(5, tokens_per_pass))
+    monkeypatch.setattr(packed_engine, "pack_that_fits", lambda *_: Pack(5, tokens_per_pass, tokens_per_pass))
     outcomes = by_key(mixed, data)
     assert as_on_a_gpu  # there were some
     assert max(farthest(packed[key], outcomes[key]) for key in packed) < 1e-4  # another attention, other roundings
