@@ -54,7 +54,7 @@ def _keys(states: Sequence[CellState]) -> list[str]:
     return [state.cell.key for state in states]
 
 
-def _packs(states: Sequence[CellState]) -> list[Sequence[CellState]]:
+def _runs(states: Sequence[CellState]) -> list[Sequence[CellState]]:
     size = settings().cells_per_job
     return [states[start : start + size] for start in range(0, len(states), size)]
 
@@ -149,10 +149,10 @@ class Launcher:
             RunFailed: at least one cell failed; all others are finished and scored first.
         """
         failures = []
-        for pack in _packs(states):
-            yield (what := _what(study, pack))
+        for cells in _runs(states):
+            yield (what := _what(study, cells))
             try:
-                self._execute(what, self._cells_job, _QUIET | self._config_of_cells(study, _keys(pack)))
+                self._execute(what, self._cells_job, _QUIET | self._config_of_cells(study, _keys(cells)))
             except RunFailed as error:
                 failures.append(str(error))
         if failures:
@@ -177,9 +177,9 @@ class Launcher:
         """
         launch = [str(Path(sys.executable).with_name("dagster")), "job", "launch"]
         job = ["-m", "prefassets.definitions", "-j", self._cells_job.name]
-        for pack in _packs(states):
-            what, run_id = _what(study, pack), str(uuid.uuid4())
-            config = json.dumps(self._config_of_cells(study, _keys(pack)))
+        for cells in _runs(states):
+            what, run_id = _what(study, cells), str(uuid.uuid4())
+            config = json.dumps(self._config_of_cells(study, _keys(cells)))
             described = ["--run-id", run_id, "--config-json", config, "--tags", json.dumps({LABEL: what})]
             launched = subprocess.run([*launch, *job, *described], capture_output=True, text=True)
             if launched.returncode:

@@ -18,11 +18,11 @@ from prefassets.studies.study import Cell, Study
 
 SECONDS_TO_MEASURE = 3.0  # of a pack, and of a cell alone
 
-# Newest first; the seconds of an adopted cell were spent on its twin.
+# Newest first; the seconds of an adopted cell were spent on its twin. TRL's version stands behind its name.
 _TRAINED = """
     select method, device, cells_in_pack, tokens, seconds
     from training.cells
-    where base_model = $base_model and engine = $engine and adopted_from is null and seconds > 0
+    where base_model = $base_model and split_part(engine, ' ', 1) = $engine and adopted_from is null and seconds > 0
     order by finished_at desc
 """
 _TOKENS_OF_PAIRS = """
@@ -157,8 +157,12 @@ class StudyPlan:
 
     def _cells_per_pack(self, trained: Sequence[Trained]) -> int:
         """As the settings say, or as many as went together before; but no more than there are to train."""
-        at_once = self.settings.cells_per_pack or max(cell.cells_in_pack for cell in trained)
+        at_once = self._asked_per_pack or max(cell.cells_in_pack for cell in trained)
         return max(1, min(at_once, self.settings.cells_per_job, len(self.to_train) or at_once))
+
+    @property
+    def _asked_per_pack(self) -> int | None:
+        return 1 if self.settings.engine == "trl" else self.settings.cells_per_pack
 
     @property
     def _to_do(self) -> str:
@@ -187,7 +191,7 @@ class StudyPlan:
         from prefassets.domain.training.train import CellToTrain
 
         trained = self.study.hyperparameters
-        most = 1 if self.settings.engine == "trl" else self.settings.cells_per_pack
+        most = self._asked_per_pack
         cells = cells[: most or self.settings.cells_per_job]
         largest_step, chosen = 0, {}
         for cell in cells:

@@ -101,6 +101,19 @@ def test_another_engine_was_not_measured(trained):
     assert rows(trained, engine="trl")["time"] == "not measured: no cell of tiny was trained in this home by trl"
 
 
+def test_cells_that_trl_trained_are_the_rate_of_trl(trained):
+    from prefassets.domain.training.trl_engine import ENGINE
+
+    for cell in STUDY.cells:
+        row = trained.read("training.cells", cell.partition).with_columns(engine=pl.lit(ENGINE))
+        trained.replace("training.cells", row, cell.partition)
+    trained.discard(artifact(STUDY.cells[0]))
+    told = rows(trained, engine="trl", cells_per_pack=8)
+    assert "by 6 cells of dpo finished in this home" in told["time on cpu"]
+    assert told["packs"] == "1 of up to 1 cell", "TRL trains one after the other, whatever a pack may hold"
+    assert rows(trained)["time"].endswith("by packed")
+
+
 def test_what_is_adopted_is_not_trained_and_measures_nothing(trained):
     say_they_cost(trained, 1 / 50, 6)
     told = rows(trained, TWIN)

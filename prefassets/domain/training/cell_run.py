@@ -17,6 +17,7 @@ from prefassets.domain.training.stacked_lora import as_row, from_row
 from prefassets.domain.training.train import LOG_SCHEMA, CellToTrain, Diverged, FinishedCell, TrainingData
 
 ENGINE = "packed"
+SEEDS_APART = 1_000_003  # more than a cell has steps
 Batch = tuple[list[PairTokens], list[tuple[float, float]]]  # pairs and their reference log-probabilities
 
 
@@ -48,7 +49,8 @@ class CellRun:
 
     def next_batch(self) -> Batch:
         places = self.batches[self.done]
-        self.dropout.manual_seed(self.cell.recipe.seed * 2**32 + self.done)  # so that a step needs no history
+        # Of seed and step alone, so that a step needs no history; a CPU's generator takes 32 bits of it only.
+        self.dropout.manual_seed((self.cell.recipe.seed * SEEDS_APART + self.done) % 2**32)
         return [self.pairs[place] for place in places], [self.reference[place] for place in places]
 
     def pairs_of_step(self, ahead: int) -> list[PairTokens]:
@@ -63,6 +65,10 @@ class CellRun:
         self.optimizer.param_groups[0]["lr"] = self.learning_rate(self.done)
         self.optimizer.step()
         self.done += 1
+
+    def leave_the_pack(self) -> None:
+        """Keep nothing of it: the adapter's weights and gradient are rows of matrices that hold all of its cells'."""
+        self.row_P.data, self.row_P.grad = self.row_P.data.clone(), None
 
     def state(self) -> bytes:
         """Everything that changes on the way, for `restore`."""

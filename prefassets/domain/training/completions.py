@@ -18,6 +18,7 @@ from prefassets.domain.training.pair_reader import PairReader
 
 LOGITS_AT_ONCE = {"cpu": 2**24, "cuda": 2**28}  # numbers: logits never exist for a whole batch
 TOKENS_PER_BATCH = {"cpu": 2_048, "cuda": 65_536}
+MOST_DIFFERENCE = 0.1  # of a state, relative to its norm: rounding to bfloat16 makes a few hundredths
 UNSUPPORTED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier")
 
 
@@ -132,8 +133,12 @@ def complete(
         everything: also `alignment_sum` and `hidden_mean`.
         tokens_per_batch: tokens that the model reads at once; it changes the speed, not the numbers.
         on_batch: told the pairs done and their total.
+
+    Raises:
+        NotImplementedError: the model does not read pairs laid out together as it reads texts one by one.
     """
     model = language_model.model
+    _refuse_a_model_that_mixes_texts(model, sorted(pairs, key=len)[:2])
     reader = PairReader(model)
     batches = list(batches_of_similar_length(pairs, model.device, tokens_per_batch))
 
@@ -161,6 +166,32 @@ def complete(
             if on_batch:
                 on_batch(done, len(pairs))
     return Completions(logp, alignment_sum, hidden_mean)
+
+
+@torch.inference_mode()
+def _refuse_a_model_that_mixes_texts(model: PreTrainedModel, pairs: Sequence[PairTokens]) -> None:
+    """A layer that is no attention, such as a convolution or a recurrence, carries one text into the next, unseen."""
+    if not pairs:
+        return
+    reader = PairReader(model)
+    batch = lay_out([pairs], model.device, reader.pads_attention)
+    with reader.on_the_model():
+        together_CD = reader.last_hidden_state(batch).index_select(0, batch.before_C).float()
+    alone_CD = torch.cat([_states_before(model, pair.prompt, answer) for pair in pairs for answer in pair.answers])
+    difference_C = (together_CD - alone_CD).norm(dim=1) / alone_CD.norm(dim=1)
+    if (difference_C > MOST_DIFFERENCE).any():
+        raise NotImplementedError(
+            f"{type(model).__name__} does not read pairs laid out together as it reads each text alone (its states "
+            f"differ by up to {difference_C.max():.0%}): one of its layers mixes texts, as a convolution or a "
+            f"recurrence does; use a model in which only attention does, such as Qwen2.5"
+        )
+
+
+def _states_before(model: PreTrainedModel, prompt: np.ndarray, answer: np.ndarray) -> torch.Tensor:
+    """The states that predict an answer's tokens, the text being read by the model as it is."""
+    ids = torch.from_numpy(np.concatenate([prompt, answer])).to(model.device)
+    states_TD = model.base_model(input_ids=ids[None], use_cache=False).last_hidden_state[0]
+    return states_TD[len(prompt) - 1 : len(ids) - 1].float()
 
 
 def batches_of_similar_length(

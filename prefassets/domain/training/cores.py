@@ -46,8 +46,9 @@ def side_by_side(device: torch.device, most: int) -> Iterator[Map]:
         yield map
         return
     own_cores = max(1, cores // workers)
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(own_cores,))
     try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(own_cores,)) as pool:
-            yield pool.map
+        yield pool.map
     finally:
+        pool.shutdown(cancel_futures=True)  # after an interrupt, what has not begun need not be waited for
         torch.set_num_threads(cores)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from prefassets.domain.training.completions import LOGITS_AT_ONCE
+from prefassets.domain.training.cores import cores_of_this_process
 from prefassets.domain.training.cost import MemoryOfPack, Trained
 from prefassets.domain.training.memory import BYTES_PER_LOGIT, free_memory, memory_of_cell, pack_that_fits
 from prefassets.domain.training.recipe import Lora
@@ -53,7 +54,9 @@ def memory_of_pack(
     model, pairs = data.language_model.model, data.tokens(pair_ids)
     fits = pack_that_fits(data.language_model, lora, pairs)
     cells = min(most_cells, chosen or fits.cells)
-    tokens = min(cells * most_tokens, max(most_tokens, fits.tokens_per_pass))
+    at_once = cores_of_this_process() if model.device.type == "cpu" else 1
+    in_passes = min(at_once * max(most_tokens, fits.tokens_per_pass), max(most_tokens, fits.tokens_at_once))
+    tokens = min(cells * most_tokens, in_passes)
     of_cell = memory_of_cell(data.language_model, lora, pairs[:2])
     return MemoryOfPack(
         cells=cells,

@@ -32,10 +32,12 @@ class MemoryOfCell:
 
 @dataclass(frozen=True)
 class Pack:
-    """How many cells are trained at once, and how many of their tokens pass the model at once (one cell's at least)."""
+    """How many cells are trained at once, how many of their tokens go through the model in one pass (one cell's at
+    least), and how many fit into memory in all passes that are on their way at the same time."""
 
     cells: int
     tokens_per_pass: int
+    tokens_at_once: int
 
 
 def pack_that_fits(language_model: LanguageModel, lora: Lora, pairs: Sequence[PairTokens]) -> Pack:
@@ -50,8 +52,8 @@ def pack_that_fits(language_model: LanguageModel, lora: Lora, pairs: Sequence[Pa
     of_cell = memory_of_cell(language_model, lora, pairs[:2])
     room = SHARE * free_memory(device) - LOGITS_AT_ONCE[device.type] * BYTES_PER_LOGIT
     cells = max(1, min(MOST_CELLS[device.type], int(room / 2 // of_cell.adapter)))
-    tokens = min(MOST_TOKENS[device.type], int((room - cells * of_cell.adapter) // of_cell.per_token))
-    return Pack(cells, max(1, tokens))
+    tokens = max(1, int((room - cells * of_cell.adapter) // of_cell.per_token))
+    return Pack(cells, min(MOST_TOKENS[device.type], tokens), tokens)
 
 
 def memory_of_cell(language_model: LanguageModel, lora: Lora, pairs: Sequence[PairTokens]) -> MemoryOfCell:

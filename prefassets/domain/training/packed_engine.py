@@ -7,6 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from prefassets.domain.training.cell_run import CellRun
 from prefassets.domain.training.cores import Map, side_by_side
 from prefassets.domain.training.memory import Pack, pack_that_fits
-from prefassets.domain.training.passes import Pass, passes_of
+from prefassets.domain.training.passes import Pass, at_once, passes_of
 from prefassets.domain.training.recipe import Lora
 from prefassets.domain.training.stacked_lora import StackedLora
 from prefassets.domain.training.train import (
@@ -99,14 +100,13 @@ class _Queue:
 
     def _on_its_way(self, cell: CellToTrain) -> CellRun:
         """The cell where it was left, or at its beginning."""
-        state = self.checkpoints.read(cell) if self.checkpoints else None
-        if state is not None:
-            try:
+        try:
+            if self.checkpoints and (state := self.checkpoints.read(cell)) is not None:
                 run = CellRun(cell, self.data)
                 run.restore(state)
                 return run
-            except Exception:  # whatever is wrong with it, the cell can be trained without
-                _logger.warning("cell %s starts anew: its checkpoint cannot be read", cell.key, exc_info=True)
+        except Exception:  # whatever is wrong with it, the cell can be trained without
+            _logger.warning("cell %s starts anew: its checkpoint cannot be read", cell.key, exc_info=True)
         return CellRun(cell, self.data)
 
     def _train_until_one_ends(self) -> list[FinishedCell | FailedCell]:
@@ -139,8 +139,10 @@ class _Queue:
             self.fits = replace(self.fits, tokens_per_pass=max(tokens, self.fits.tokens_per_pass // 2))
         elif len(self.pack) > 1:
             self.fits = replace(self.fits, cells=len(self.pack) // 2)
-            self.waiting.extendleft(reversed(self.pack[self.fits.cells :]))
-            self.pack = self.pack[: self.fits.cells]
+            later, self.pack = self.pack[self.fits.cells :], self.pack[: self.fits.cells]
+            for run in later:
+                run.leave_the_pack()
+            self.waiting.extendleft(reversed(later))
         else:
             return self._end_all(error)
         _logger.warning("out of memory; going on with %s", self.fits)
@@ -164,10 +166,16 @@ class _Queue:
             run.cells_in_pack = max(run.cells_in_pack, len(runs))
         unseen: list[Tensor] = []
         looked_at = time.monotonic()
-        with stack.on_the_model(), side_by_side(model.device, len(runs)) as run_passes:
-            passes = passes_of(stack, runs, self.fits.tokens_per_pass)
+        with ExitStack() as while_training:
+            while_training.enter_context(stack.on_the_model())
+            passes = passes_of(stack, runs, self.fits)
+            run_passes = while_training.enter_context(side_by_side(model.device, at_once(passes, self.fits)))
             while True:
-                unseen.append(_step(stack, runs, passes, run_passes))
+                try:
+                    unseen.append(_step(stack, runs, passes, run_passes))
+                except torch.OutOfMemoryError:  # the pack goes on, so the steps since the last look must not be lost
+                    _look(runs, [numbers.tolist() for numbers in unseen])
+                    raise
                 for run in runs:
                     if self.on_step:
                         self.on_step(run.cell.key, run.done, run.steps)
@@ -187,7 +195,10 @@ class _Queue:
     def _save_if_due(self) -> None:
         if self.checkpoints and time.monotonic() - self.saved_at > self.checkpoints.seconds_between:
             for run in self.pack:
-                self.checkpoints.write(run.cell, run.state())
+                try:
+                    self.checkpoints.write(run.cell, run.state())
+                except Exception:  # the cell is well; only a job that is killed now would lose its steps
+                    _logger.warning("the state of cell %s cannot be written", run.cell.key, exc_info=True)
             self.saved_at = time.monotonic()
 
 

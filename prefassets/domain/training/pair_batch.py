@@ -27,6 +27,10 @@ class PairTokens:
         return len(self.prompt) + len(self.chosen) + len(self.rejected)
 
     @property
+    def answers(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.chosen, self.rejected
+
+    @property
     def longest_text(self) -> int:
         return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
@@ -139,7 +143,9 @@ def lay_out(
     position_T[place_L] = within_L
     slot_begin_N, slots, groups = _slots(length_N, padded)
     slot_L = np.repeat(slot_begin_N, length_N) + within_L
-    token_S = np.zeros(slots, dtype=np.int64)
+    # Padding reads its own text: attention gives it no weight, but 0 x NaN of another adapter's would be NaN.
+    in_order = np.argsort(slot_begin_N)
+    token_S = np.repeat(prompt_begin_N[in_order], np.diff(slot_begin_N[in_order], append=slots))
     token_S[slot_L] = place_L
     first_slot_T = np.zeros_like(ids_T)
     first_slot_T[place_L[::-1]] = slot_L[::-1]

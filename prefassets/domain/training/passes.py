@@ -15,6 +15,7 @@ from torch import Tensor
 from prefassets.domain.training.cell_run import Batch, CellRun
 from prefassets.domain.training.completions import mean_alignment, response_tokens, sum_by_text
 from prefassets.domain.training.cores import cores_of_this_process
+from prefassets.domain.training.memory import Pack
 from prefassets.domain.training.pair_batch import (
     BLOCK,
     BatchSizes,
@@ -31,16 +32,26 @@ GRAPHS = 4  # sizes of batches that a pass has CUDA graphs for
 _logger = logging.getLogger(__name__)
 
 
-def passes_of(stack: StackedLora, runs: Sequence[CellRun], tokens_per_pass: int) -> list["Pass"]:
-    """The pack's cells, in order, shared out over as few passes as `tokens_per_pass` allows."""
-    tokens = sum(sum(run.tokens_of_steps()) / run.steps for run in runs)
+def passes_of(stack: StackedLora, runs: Sequence[CellRun], fits: Pack) -> list["Pass"]:
+    """The pack's cells, in order, shared out over as few passes as `fits` allows, on a CPU at least one per core."""
+    tokens = sum(_tokens_of_a_step(run) for run in runs)
     at_once = cores_of_this_process() if stack.language_model.model.device.type == "cpu" else 1
-    number = min(len(runs), max(at_once, math.ceil(tokens / tokens_per_pass)))
+    number = min(len(runs), max(at_once, math.ceil(tokens / fits.tokens_per_pass)))
     bounds = [round(len(runs) * part / number) for part in range(number + 1)]
     cells = [range(begin, end) for begin, end in pairwise(bounds)]
     if stack.reader.pads_attention or stack.dropout:  # neither can be captured: the one varies, the other draws
         return [Pass(stack, runs, some) for some in cells]
     return _captured([_GraphedPass(stack, runs, some) for some in cells])
+
+
+def at_once(passes: Sequence["Pass"], fits: Pack) -> int:
+    """How many of the passes may be on their way at the same time: as many as fit into memory, one at least."""
+    largest = max(sum(_tokens_of_a_step(one_pass.runs[cell]) for cell in one_pass.some) for one_pass in passes)
+    return max(1, min(len(passes), int(fits.tokens_at_once // largest)))
+
+
+def _tokens_of_a_step(run: CellRun) -> float:
+    return sum(run.tokens_of_steps()) / run.steps
 
 
 class Pass:

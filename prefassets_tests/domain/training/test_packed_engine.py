@@ -1,6 +1,7 @@
 """Cells trained together are the cells that TRL trains one by one, whatever else is in their pack."""
 
 import statistics
+import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, replace
 from itertools import pairwise
@@ -12,13 +13,13 @@ import torch
 from safetensors.torch import load
 from torch.nn.functional import scaled_dot_product_attention
 
-from prefassets.domain.training import cores, packed_engine, pair_batch, pair_reader, passes, stacked_lora
+from prefassets.domain.training import cell_run, cores, packed_engine, pair_batch, pair_reader, passes, stacked_lora
 from prefassets.domain.training.completions import mean_alignment, output_head, response_tokens, sum_by_text
 from prefassets.domain.training.encoding import encode_pairs
 from prefassets.domain.training.language_model import LanguageModel
 from prefassets.domain.training.lora import initial_weights
 from prefassets.domain.training.memory import Pack, memory_of_cell, pack_that_fits
-from prefassets.domain.training.pair_batch import BatchSizes, lay_out, pad
+from prefassets.domain.training.pair_batch import AdapterLayout, BatchSizes, lay_out, pad
 from prefassets.domain.training.recipe import Lora
 from prefassets.domain.training.stacked_lora import StackedLora, as_row
 from prefassets.domain.training.train import FailedCell, FinishedCell, TrainingData, train_cells
@@ -86,6 +87,13 @@ def test_cells_that_do_not_fit_wait_their_turn(mixed, data, packed):
     assert max(farthest(packed[key], waiting[key]) for key in packed) < 1e-5
 
 
+def test_the_seconds_of_a_packs_cells_are_shares_of_the_packs(mixed, data):
+    """Each cell has its share of the time, not all of it: together no more than there was."""
+    started = time.monotonic()
+    outcomes = by_key(mixed, data)
+    assert 0 < sum(finished.seconds for finished in outcomes.values()) <= time.monotonic() - started
+
+
 def test_adapters_of_another_shape_are_packed_apart(cell, data):
     cells = [cell("small", lora=Lora(rank=2, alpha=4)), cell("usual"), cell("small too", lora=Lora(rank=2, alpha=4))]
     packs = {key: finished.cells_in_pack for key, finished in by_key(cells, data).items()}
@@ -139,7 +147,54 @@ def test_a_pack_that_was_killed_goes_on_to_the_same_adapters(mixed, data, packed
         assert resumed[key].log.equals(finished.log), key
 
 
-def test_dropout_is_a_cells_own_and_survives_a_restart(cell, data):
+@pytest.mark.parametrize("harm", ["read", "write"])
+def test_a_store_that_fails_costs_checkpoints_not_cells(mixed, data, packed, harm):
+    def fail(*_):
+        raise OSError("the store is not there")
+
+    broken = SimpleNamespace(seconds_between=0.0, read=lambda cell: None, write=lambda cell, state: None)
+    setattr(broken, harm, fail)
+    outcomes = by_key(mixed, data, checkpoints=broken)
+    assert max(farthest(packed[key], outcomes[key]) for key in packed) < 1e-5
+
+
+def test_dropout_is_another_at_every_step_and_needs_no_history(cell, data):
+    def drawn(seed, done):
+        run = cell_run.CellRun(cell(seed=seed, lora=Lora(rank=2, dropout=0.5)), data)
+        run.done = done
+        run.next_batch()
+        return tuple(torch.rand(4, generator=run.dropout).tolist())
+
+    assert len({drawn(seed, done) for seed in (1, 2) for done in (0, 1, 2)}) == 6
+    assert drawn(1, 2) == drawn(1, 2)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_layers_gradients_with_dropout_are_those_of_autograd(device):
+    """The code of both devices, run here; the second of three adapters has no tokens."""
+    torch.manual_seed(0)
+    whose = torch.tensor([0] * 8 + [2] * 12)
+    layout = AdapterLayout(torch.tensor([0, 0, 2, 2, 2]), (8, 0, 12), block=4)
+    base = torch.nn.Linear(6, 5).requires_grad_(False)
+    a, b, inputs = torch.randn(3, 2, 6), torch.randn(3, 5, 2), torch.randn(20, 6)
+    kept, factor = (torch.rand(20, 6) > 0.3).float() / 0.7, torch.randn(20, 5)
+
+    stacked = [stacked_lora._Weight(weight, torch.zeros_like(weight)) for weight in (a, b)]
+    layer = SimpleNamespace(base=base, a_KRI=stacked[0], b_KOR=stacked[1], scale=1.5)
+    own_inputs, anchor = inputs.clone().requires_grad_(), torch.zeros((), requires_grad=True)
+    found = stacked_lora.PRODUCTS[device].apply(own_inputs, anchor, layer, layout, kept)
+    (found * factor).sum().backward()
+
+    leaves = [value.clone().requires_grad_() for value in (a, b, inputs)]
+    adapted = torch.einsum("tor,tri,ti->to", leaves[1][whose], leaves[0][whose], leaves[2] * kept)
+    expected = base(leaves[2]) + 1.5 * adapted
+    (expected * factor).sum().backward()
+    assert torch.allclose(found, expected, atol=1e-5)
+    for gradient, leaf in zip((stacked[0].gradient, stacked[1].gradient, own_inputs.grad), leaves, strict=True):
+        assert torch.allclose(gradient, leaf.grad, atol=1e-5)
+
+
+def test_dropout_is_a_cells_own(cell, data):
     def with_dropout(key, seed):
         return cell(key, seed=seed, steps=4, lora=Lora(rank=8, alpha=16, dropout=0.3))
 
@@ -164,8 +219,8 @@ def test_dropout_leaves_out_the_share_that_was_asked_for_and_keeps_the_mean(data
 def test_a_pack_that_runs_out_of_memory_goes_on_with_fewer_cells(mixed, data, packed, monkeypatch):
     real = packed_engine.passes_of
 
-    def passes_of(stack, runs, tokens_per_pass):
-        found = real(stack, runs, tokens_per_pass)
+    def passes_of(stack, runs, fits):
+        found = real(stack, runs, fits)
         if len(runs) > 2 or len(found) < len(runs):
             raise torch.OutOfMemoryError("no room for two at once, or for three at all")
         return found
@@ -180,11 +235,66 @@ def test_a_pack_that_runs_out_of_memory_goes_on_with_fewer_cells(mixed, data, pa
     )
 
 
+def test_running_out_of_memory_between_two_looks_at_the_losses_loses_no_step(mixed, data, packed, monkeypatch):
+    """On a GPU losses are looked at every few steps only."""
+    real_step, steps = packed_engine._step, []
+
+    def step(stack, runs, *how):
+        steps.append(len(runs))
+        if len(steps) in (3, 4, 5, 6):
+            raise torch.OutOfMemoryError("no room for a while")
+        return real_step(stack, runs, *how)
+
+    monkeypatch.setattr(packed_engine, "_step", step)
+    monkeypatch.setitem(packed_engine.LOOK_EVERY, "cpu", 10)
+    outcomes = by_key(mixed, data)
+    assert min(steps) < len(mixed), "some cells had to wait, in the middle of their way"
+    for key, finished in packed.items():
+        assert farthest(finished, outcomes[key]) < 1e-5
+        assert outcomes[key].log["loss"].to_list() == pytest.approx(finished.log["loss"].to_list(), abs=1e-5), key
+        assert outcomes[key].log["learning_rate"].equals(finished.log["learning_rate"]), key
+
+
+def test_a_cell_that_must_wait_keeps_nothing_of_its_pack(cell, data):
+    run = cell_run.CellRun(cell(), data)
+    pack = torch.randn(5, len(run.row_P))
+    run.row_P.data, run.row_P.grad = pack[2], torch.zeros_like(pack)[2]
+    run.leave_the_pack()
+    assert torch.equal(run.row_P, pack[2])
+    assert run.row_P.untyped_storage().nbytes() == pack[2].nbytes
+    assert run.row_P.grad is None
+
+
 @pytest.mark.parametrize("tokens_per_pass", [1, 1_200, 100_000])
 def test_how_many_cells_pass_the_model_at_once_changes_nothing(mixed, data, packed, monkeypatch, tokens_per_pass):
-    monkeypatch.setattr(packed_engine, "pack_that_fits", lambda *_: Pack(5, tokens_per_pass))
+    monkeypatch.setattr(packed_engine, "pack_that_fits", lambda *_: Pack(5, tokens_per_pass, tokens_per_pass))
     outcomes = by_key(mixed, data)
     assert max(farthest(packed[key], outcomes[key]) for key in packed) < 1e-5
+
+
+@pytest.mark.parametrize(("room_for", "expected"), [(0.5, 1), (1, 1), (2.5, 2), (100, 4)])
+def test_passes_are_on_their_way_together_only_as_far_as_memory_goes(mixed, data, room_for, expected):
+    """Four cells of which each is a pass; memory holds the activations of some."""
+    runs = [cell_run.CellRun(mixed[0], data) for _ in range(4)]
+    stack = StackedLora(data.language_model, LORA, runs[0].order, [run.row_P for run in runs])
+    tokens = sum(runs[0].tokens_of_steps()) / runs[0].steps
+    fits = Pack(4, 1, int(room_for * tokens) + 1)
+    assert passes.at_once(passes.passes_of(stack, runs, fits), fits) == expected
+
+
+def test_graphs_hold_every_batch_until_a_cell_ends(mixed, data):
+    """Of the cells of one pass only: 1 to 3, of which number 3 ends first, after four steps."""
+    runs = [cell_run.CellRun(cell, data) for cell in mixed]
+    for run in runs:
+        run.done = 1
+    stack = StackedLora(data.language_model, LORA, runs[0].order, [run.row_P for run in runs])
+    wanted = passes._GraphedPass(stack, runs, range(1, 4)).wanted()
+    assert len(wanted) <= passes.GRAPHS
+    assert all(sizes.holds(BatchSizes.of(example, block=1)) for sizes, example in wanted)
+    assert all(larger.holds(sizes) for (sizes, _), (larger, _) in pairwise(wanted))
+    for ahead in range(3):
+        batch = [run.pairs_of_step(ahead) if number in (1, 2, 3) else [] for number, run in enumerate(runs)]
+        assert wanted[-1][0].holds(BatchSizes.of(batch, block=1))
 
 
 def test_what_a_gpu_computes_with_is_the_same(mixed, data, packed, monkeypatch):
@@ -320,9 +430,12 @@ def test_cells_at_once_follow_free_memory(data, tiny, cell, monkeypatch):
         return pack_that_fits(tiny, LORA, pairs)
 
     tokens_like_three_adapters = 3 * of_cell.adapter / of_cell.per_token
-    assert with_free(3, tokens_like_three_adapters) == Pack(3, int(tokens_like_three_adapters))
-    assert with_free(0, 0) == Pack(1, 1)
-    assert with_free(1e6, 1e6) == Pack(memory.MOST_CELLS["cpu"], memory.MOST_TOKENS["cpu"])
+    fitting = int(tokens_like_three_adapters)
+    assert with_free(3, tokens_like_three_adapters) == Pack(3, fitting, fitting)
+    assert with_free(0, 0) == Pack(1, 1, 1)
+    most = with_free(1e6, 1e6)
+    assert (most.cells, most.tokens_per_pass) == (memory.MOST_CELLS["cpu"], memory.MOST_TOKENS["cpu"])
+    assert most.tokens_at_once > 100 * memory.MOST_TOKENS["cpu"], "what pays in one pass bounds no other pass"
 
 
 def test_bfloat16_packs_are_close_to_trl(cell, tiny, encoded):
@@ -402,7 +515,7 @@ def as_on_a_gpu(monkeypatch):
 
 @pytest.mark.parametrize("tokens_per_pass", [1_200, 100_000])
 def test_replayed_graphs_train_the_same_adapters(mixed, data, packed, as_on_a_gpu, monkeypatch, tokens_per_pass):
-    monkeypatch.setattr(packed_engine, "pack_that_fits", lambda *_: Pack(5, tokens_per_pass))
+    monkeypatch.setattr(packed_engine, "pack_that_fits", lambda *_: Pack(5, tokens_per_pass, tokens_per_pass))
     outcomes = by_key(mixed, data)
     assert as_on_a_gpu  # there were some
     assert max(farthest(packed[key], outcomes[key]) for key in packed) < 1e-4  # another attention, other roundings

@@ -150,8 +150,11 @@ def test_base_model_comes_back_bit_for_bit_also_after_a_failure(cell, data, tiny
         assert torch.equal(tiny.model(IDS).logits, logits)
 
 
-def test_cell_that_diverges_fails_alone(cell, data, trained, engine):
-    cells = [cell("one"), cell("wild", learning_rate=1e30), cell("looked at", seed=7, steps=5)]
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_cell_that_diverges_fails_alone(cell, data, trained, engine, place):
+    """Wherever it stands: padding that reads the first cell's tokens, say, must not carry its NaN into the others."""
+    cells = [cell("one"), cell("looked at", seed=7, steps=5)]
+    cells.insert(place, cell("wild", learning_rate=1e30))
     outcomes = {outcome.key: outcome for outcome in train_cells(cells, data, engine=engine)}
 
     assert [key for key, outcome in outcomes.items() if isinstance(outcome, FailedCell)] == ["wild"]
