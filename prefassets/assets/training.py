@@ -358,10 +358,12 @@ def raise_for_failed(study: Study, failures: Mapping[Cell, str]) -> None:
         CellsFailed: at least one cell failed.
     """
     if failures:
+        count = f"{len(failures)} cell{'s' if len(failures) > 1 else ''}"
         lines = "\n".join(f"  {cell.key}: {reason}" for cell, reason in failures.items())
         raise CellsFailed(
-            f"{len(failures)} cells of {study.name} failed; every other cell of this job is finished and recorded.\n"
-            f"{lines}\n`prefassets missing {study.name} --launch` tries exactly the missing ones again."
+            f"{count} of {study.name} failed; every other cell of this job is finished and recorded.\n"
+            f"{lines}\n`prefassets missing {study.name} --launch` tries exactly the missing ones again. A cell that "
+            f"diverged diverges again unless its study changes, such as its learning rate."
         )
 
 

@@ -15,7 +15,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -271,9 +271,8 @@ class Store(dg.ConfigurableResource):
 
     def discard_checkpoint(self, fingerprint: str) -> None:
         """Forget the state of a cell in training, if there is one."""
-        path = self._path(_CHECKPOINTS, fingerprint)
-        if self._files.exists(path):
-            self._files.rm_file(path)
+        with suppress(FileNotFoundError):
+            self._files.rm_file(self._path(_CHECKPOINTS, fingerprint))
 
     def checkpoints(self) -> dict[str, str]:
         """Path of each stored state of a cell in training, by fingerprint."""

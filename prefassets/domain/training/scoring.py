@@ -16,6 +16,7 @@ from prefassets.domain.training.stacked_lora import StackedLora, WeightOrder, as
 from prefassets.domain.training.train import TrainingData
 
 ADAPTERS_AT_ONCE = 8
+SCORED = {"pair_id": pl.String, "margin": pl.Float64}
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,6 @@ def score_adapters(
             yield adapter.key, pl.DataFrame({"pair_id": adapter.pair_ids, "margin": margin}, SCORED)
 
 
-SCORED = {"pair_id": pl.String, "margin": pl.Float64}
 _Weights = tuple[Lora, WeightOrder, torch.Tensor]
 
 
