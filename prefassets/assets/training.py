@@ -234,7 +234,6 @@ def adopt(store: Store, cell: Cell, recipe: Recipe, twin: str, found: Mapping[st
     theirs = Cell(**found["cell"])
     provenance = {**found["provenance"], "adopted_from": found["provenance"]["adopted_from"] or theirs.study}
     log = store.read("training.log", theirs.partition)
-    store.discard(artifact(cell))
     record = _put_rows(store, cell, recipe, found["files"][WEIGHTS], log, found["metrics"], provenance, run_id)
     store.put_same(artifact(cell), twin, record)
 
@@ -251,7 +250,6 @@ def put_cell(
 ) -> None:
     """Everything one trained cell leaves: its rows of three tables, its adapter, and last its record."""
     weights = {"sha256": hashlib.sha256(files[WEIGHTS]).hexdigest(), "bytes": len(files[WEIGHTS])}
-    store.discard(artifact(cell))
     record = _put_rows(store, cell, recipe, weights, log, metrics, provenance, run_id)
     store.put(artifact(cell), files, record)
 
@@ -266,7 +264,8 @@ def _put_rows(
     provenance: Mapping[str, Any],
     run_id: str,
 ) -> dict[str, Any]:
-    """A cell's rows of three tables; returns the record that is to follow them."""
+    """A cell's rows of three tables, in place of a record that stood; returns the one that is to follow them."""
+    store.discard(artifact(cell))
     identity = _identity(cell, recipe.fingerprint)
     finished_at = datetime.now(UTC)
     cell_row = {

@@ -31,6 +31,11 @@ class PairTokens:
         return self.chosen, self.rejected
 
     @property
+    def read(self) -> int:
+        """Places whose last state is read: those of both answers, and the one before them."""
+        return 1 + len(self.chosen) + len(self.rejected)
+
+    @property
     def longest_text(self) -> int:
         return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
@@ -122,7 +127,7 @@ def lay_out(
     block = block or BLOCK[device.type]
     lengths = [np.array([len(pair) for pair in own], dtype=np.int64) for own in pairs_by_adapter]
     pair_begin, places = _begins(lengths, block)
-    read_lengths = [length - prompts + 1 for length, prompts in zip(lengths, _prompts(pairs_by_adapter), strict=True)]
+    read_lengths = [np.array([pair.read for pair in own], dtype=np.int64) for own in pairs_by_adapter]
     read_begin, read_places = _begins(read_lengths, block)
     prompt_begin_N = np.repeat(pair_begin, 2)
     response_begin_N = prompt_begin_N + prompt_N
@@ -193,10 +198,6 @@ def _text_lengths(pairs: Sequence[PairTokens]) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(prompt, 2), responses.reshape(-1)
 
 
-def _prompts(pairs_by_adapter: Sequence[Sequence[PairTokens]]) -> list[np.ndarray]:
-    return [np.array([len(pair.prompt) for pair in own], dtype=np.int64) for own in pairs_by_adapter]
-
-
 def _begins(lengths: Sequence[np.ndarray], block: int) -> tuple[np.ndarray, list[int]]:
     """Where each pair begins, and the places of each adapter: one pair after the other, adapters in whole blocks."""
     begins, places, start = [], [], 0
@@ -253,7 +254,7 @@ class BatchSizes:
         """Of the batch that `lay_out` makes of these pairs."""
         pairs = [pair for own in pairs_by_adapter for pair in own]
         prompts = sum(len(pair.prompt) for pair in pairs)
-        tokens, read = sum(map(len, pairs)), sum(len(pair) - len(pair.prompt) + 1 for pair in pairs)
+        tokens = sum(map(len, pairs))
 
         def whole_blocks(lengths: Sequence[int]) -> int:
             return sum(-(-length // block) * block for length in lengths)
@@ -263,10 +264,8 @@ class BatchSizes:
             filled=tokens,
             slots=tokens + prompts,
             prompt_tokens=prompts,
-            read_places=whole_blocks(
-                [sum(len(pair) - len(pair.prompt) + 1 for pair in own) for own in pairs_by_adapter]
-            ),
-            read=read,
+            read_places=whole_blocks([sum(pair.read for pair in own) for own in pairs_by_adapter]),
+            read=sum(pair.read for pair in pairs),
             response_tokens=tokens - prompts,
         )
 
