@@ -1,59 +1,15 @@
-"""The figures of a study's page: rows of the verdict tables in, one SVG each out.
+"""The figures of a study's verdicts: rows of the verdict tables in, one SVG each out."""
 
-Equal rows give equal bytes. A and B keep their colours in every figure (blue and vermillion of Okabe and Ito's palette,
-which colour-blind readers can tell apart), and differ in shape too. Figures are as wide as a phone's screen, so that
-nothing has to be shrunk to be read there. Text stays text: it can be searched, and takes the page's own typeface.
-"""
-
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from io import StringIO
-from typing import Any
-from xml.sax.saxutils import quoteattr
 
-import matplotlib as mpl
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.transforms import Transform
 
-GROUP_COLOURS = {"A": "#0072B2", "B": "#D55E00"}
-GROUP_MARKERS = {"A": "o", "B": "s"}
-DASHES = {"A": "-", "B": (0, (5, 1.5))}
-INK, FAINT, BAND = "#222222", "#5f5f5f", "#e4e4e4"
-SHADE = 0.18
+from prefassets.report import drawing
+from prefassets.report.drawing import BAND, DASHES, FAINT, GROUP_COLOURS, GROUP_MARKERS, INK, PANEL, SHADE, WIDTH
+
 STATE_MARKERS = {"CONFIRMED": "o", "CONTRADICTED": "X", "EQUIVALENT": "s", "INCONCLUSIVE": "o"}
-WIDTH = 4.0  # inches of 72 points: 384 pixels on a screen
-PANEL = 3.2  # inches: two beside each other on a page, one on a phone
-
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 8.5,
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 8.5,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.unicode_minus": False,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "legend.handlelength": 1.6,
-    "lines.linewidth": 1.6,
-}
-
 
 # ---- differences of splits, with their intervals
 
@@ -71,9 +27,9 @@ def contrasts(verdict: pl.DataFrame, per_seed: pl.DataFrame, tolerance: float) -
         for split, differences in per_seed.select("split", "differences_pp").iter_rows()
     }
     ends = verdict["lower_pp"], verdict["upper_pp"], verdict["estimate_pp"]
-    reach = 1.06 * max(map(abs, _range(*ends, *map(pl.Series, seeds.values()), tolerance)))
-    with _styled("contrasts"):
-        figure, axes = _rows(len(verdict), 0.72, legend_lines=3)
+    reach = 1.06 * max(map(abs, drawing.extent(*ends, *map(pl.Series, seeds.values()), tolerance)))
+    with drawing.styled("contrasts"):
+        figure, axes = drawing.rows(len(verdict), 0.72, legend_lines=3)
         for place, row in enumerate(verdict.iter_rows(named=True)):
             sign = {"A > B": 1, "A < B": -1}.get(row["expected"], 0)
             if sign:
@@ -81,13 +37,15 @@ def contrasts(verdict: pl.DataFrame, per_seed: pl.DataFrame, tolerance: float) -
                 axes.fill_between([0, sign * reach], place - 0.06, place + 0.42, color=colour, alpha=SHADE, lw=0)
             axes.fill_between([-tolerance, tolerance], place - 0.06, place + 0.42, color=BAND, lw=0)
             rule = row["reported_rule"]
-            _heading(axes, place - 0.37, row["split"], row["state"])
-            _subheading(axes, place - 0.19, f"expected: {row['expected']}", f"reported rule: {rule or 'none yet'}")
+            drawing.heading(axes, place - 0.37, row["split"], row["state"])
+            drawing.subheading(
+                axes, place - 0.19, f"expected: {row['expected']}", f"reported rule: {rule or 'none yet'}"
+            )
             if row["estimate_pp"] is None:
-                _nothing(axes, place + 0.18)
+                drawing.nothing(axes, place + 0.18)
                 continue
             axes.vlines(0, place - 0.06, place + 0.42, color=FAINT, lw=0.8, zorder=1.5)
-            _interval(
+            drawing.interval(
                 axes,
                 place + 0.12,
                 (row["estimate_pp"], row["lower_pp"], row["upper_pp"]),
@@ -100,7 +58,7 @@ def contrasts(verdict: pl.DataFrame, per_seed: pl.DataFrame, tolerance: float) -
             axes.plot(points, [place + 0.31] * len(points), "o", ms=3.2, mfc="none", mec=FAINT, mew=0.9)
         axes.set_xlim(-reach, reach)
         axes.set_xlabel("A - B in pref_acc on held-out pairs, percentage points")
-        _legend(
+        drawing.legend(
             figure,
             [
                 Line2D([], [], color=INK, marker="o", ms=5.5, label="estimate, 95 % interval"),
@@ -111,7 +69,9 @@ def contrasts(verdict: pl.DataFrame, per_seed: pl.DataFrame, tolerance: float) -
                 Patch(color=GROUP_COLOURS["B"], alpha=SHADE, lw=0, label="expected side: B higher"),
             ],
         )
-        return _svg(figure, "contrasts", _spoken("A - B in points, by split", verdict, "estimate_pp", "state"))
+        return drawing.svg(
+            figure, "contrasts", drawing.spoken("A - B in points, by split", verdict, "estimate_pp", "state")
+        )
 
 
 def interactions(verdict: pl.DataFrame, estimate: pl.DataFrame) -> str:
@@ -128,21 +88,21 @@ def interactions(verdict: pl.DataFrame, estimate: pl.DataFrame) -> str:
     }
     rows = estimate.filter(pl.col("quantity").is_in(list(shown)))
     found = {(row["split"], row["quantity"]): row for row in rows.iter_rows(named=True)}
-    low, high = _range(rows["lower"], rows["upper"], rows["estimate"], 0)
-    with _styled("interactions"):
-        figure, axes = _rows(len(verdict), 0.66, legend_lines=3)
+    low, high = drawing.extent(rows["lower"], rows["upper"], rows["estimate"], 0)
+    with drawing.styled("interactions"):
+        figure, axes = drawing.rows(len(verdict), 0.66, legend_lines=3)
         for place, row in enumerate(verdict.iter_rows(named=True)):
-            _heading(axes, place - 0.3, row["split"], f"finding: {row['finding'] or 'cannot tell'}")
+            drawing.heading(axes, place - 0.3, row["split"], f"finding: {row['finding'] or 'cannot tell'}")
             axes.vlines(0, place - 0.18, place + 0.46, color=FAINT, lw=0.8, zorder=1)
             for lane, (quantity, (colour, marker, _)) in enumerate(shown.items()):
                 if one := found.get((row["split"], quantity)):
                     values = one["estimate"], one["lower"], one["upper"]
-                    _interval(axes, place - 0.08 + 0.22 * lane, values, colour, marker, size=4.5)
+                    drawing.interval(axes, place - 0.08 + 0.22 * lane, values, colour, marker, size=4.5)
             if not any((row["split"], quantity) in found for quantity in shown):
-                _nothing(axes, place + 0.14)
+                drawing.nothing(axes, place + 0.14)
         axes.set_xlim(low - 0.06 * (high - low) - 1, high + 0.06 * (high - low) + 1)
         axes.set_xlabel("difference in pref_acc on held-out pairs, percentage points")
-        _legend(
+        drawing.legend(
             figure,
             [
                 Line2D([], [], color=colour, marker=marker, ms=4.5, label=label)
@@ -150,8 +110,8 @@ def interactions(verdict: pl.DataFrame, estimate: pl.DataFrame) -> str:
             ],
             columns=1,
         )
-        label = _spoken("Interaction in points, by split", verdict, "interaction_pp", "finding")
-        return _svg(figure, "interactions", label)
+        label = drawing.spoken("Interaction in points, by split", verdict, "interaction_pp", "finding")
+        return drawing.svg(figure, "interactions", label)
 
 
 def heterogeneity(rows: pl.DataFrame, splits: Sequence[str]) -> str:
@@ -162,21 +122,21 @@ def heterogeneity(rows: pl.DataFrame, splits: Sequence[str]) -> str:
         splits: which, top row first.
     """
     found = {(row["split"], row["user_group"]): row for row in rows.iter_rows(named=True)}
-    with _styled("heterogeneity"):
-        figure, axes = _rows(len(splits), 0.52, legend_lines=1)
+    with drawing.styled("heterogeneity"):
+        figure, axes = drawing.rows(len(splits), 0.52, legend_lines=1)
         for place, split in enumerate(splits):
             undefined = [
                 group for group in GROUP_COLOURS if (found.get((split, group)) or {}).get("heterogeneity") is None
             ]
             axes.vlines([0, 1], place - 0.12, place + 0.46, color=FAINT, lw=0.8, zorder=1)
-            _heading(axes, place - 0.28, split, f"undefined: {' and '.join(undefined)}" if undefined else "")
+            drawing.heading(axes, place - 0.28, split, f"undefined: {' and '.join(undefined)}" if undefined else "")
             for lane, (group, colour) in enumerate(GROUP_COLOURS.items()):
                 if group not in undefined:
                     one = found[split, group]
                     values = one["heterogeneity"], one["lower"], one["upper"]
-                    _interval(axes, place + 0.04 + 0.26 * lane, values, colour, GROUP_MARKERS[group], size=4.5)
+                    drawing.interval(axes, place + 0.04 + 0.26 * lane, values, colour, GROUP_MARKERS[group], size=4.5)
         axes.set_xlabel("H (0: all users want one thing, 1: they share nothing)")
-        _legend(
+        drawing.legend(
             figure,
             [
                 Line2D([], [], color=colour, marker=GROUP_MARKERS[group], ms=4.5, label=f"users of {group}")
@@ -188,7 +148,7 @@ def heterogeneity(rows: pl.DataFrame, splits: Sequence[str]) -> str:
             for (split, group), one in found.items()
             if split in splits and group in GROUP_COLOURS and one["heterogeneity"] is not None
         )
-        return _svg(figure, "heterogeneity", f"Heterogeneity H by split and group: {told}")
+        return drawing.svg(figure, "heterogeneity", f"Heterogeneity H by split and group: {told}")
 
 
 # ---- curves
@@ -202,25 +162,25 @@ def baseline_curve(curve: pl.DataFrame, wanted_pp: float | None) -> str:
         wanted_pp: percent that the gate wants; None if that is not known.
     """
     wanted = [] if wanted_pp is None else [wanted_pp]
-    with _styled("baseline"):
-        figure, (axes,) = _panel(WIDTH, [2.1], legend_lines=2)
+    with drawing.styled("baseline"):
+        figure, (axes,) = drawing.panel(WIDTH, [2.1], legend_lines=2)
         for _, rows in curve.group_by("seed", maintain_order=True):
             axes.plot(rows["last_step"], 100 * rows["pref_acc"], color=FAINT, lw=0.7, alpha=0.7)
         mean = _over_seeds(curve)
         axes.plot(mean["step"], mean["mean"], color=INK, lw=2.2)
-        _, last = _range(mean["step"])
+        _, last = drawing.extent(mean["step"])
         axes.axvspan(0.8 * last, last, color=BAND, lw=0, zorder=0)
-        low, high = _range(mean["lowest"], mean["highest"], *wanted)
+        low, high = drawing.extent(mean["lowest"], mean["highest"], *wanted)
         axes.hlines(wanted, 0, last, color=INK, lw=1, ls=(0, (4, 2)))
         axes.set_ylim(low - 4, high + 4)
         axes.set_xlim(0, last)
         axes.set_xlabel("training step")
         axes.set_ylabel("pref_acc of training batches, %")
         seeds = curve["seed"].n_unique()
-        _legend(
+        drawing.legend(
             figure,
             [
-                Line2D([], [], color=INK, lw=2.2, label=f"mean of {_count(seeds, 'seed')}"),
+                Line2D([], [], color=INK, lw=2.2, label=f"mean of {drawing.counted(seeds, 'seed')}"),
                 Line2D([], [], color=FAINT, lw=0.7, label="one seed"),
                 *(Line2D([], [], color=INK, lw=1, ls=(0, (4, 2)), label=f"wanted: {value:.0f} %") for value in wanted),
                 Patch(color=BAND, label="last fifth, which the gate reads"),
@@ -232,7 +192,7 @@ def baseline_curve(curve: pl.DataFrame, wanted_pp: float | None) -> str:
                 *(f"{value:.0f} % wanted" for value in wanted),
             ]
         )
-        return _svg(figure, "baseline", label)
+        return drawing.svg(figure, "baseline", label)
 
 
 def group_curves(curve: pl.DataFrame, split: str, limits: tuple[float, float]) -> str:
@@ -242,8 +202,8 @@ def group_curves(curve: pl.DataFrame, split: str, limits: tuple[float, float]) -
         curve: its rows of `verdicts.learning_curve`, at least one.
         limits: of the vertical axis in percent, the same for all splits (`curve_limits`).
     """
-    with _styled(f"curve-{split}"):
-        figure, (axes,) = _panel(PANEL, [1.55], title=split)
+    with drawing.styled(f"curve-{split}"):
+        figure, (axes,) = drawing.panel(PANEL, [1.55], title=split)
         ends = []
         for group, colour in GROUP_COLOURS.items():
             rows = curve.filter(user_group=group)
@@ -254,20 +214,20 @@ def group_curves(curve: pl.DataFrame, split: str, limits: tuple[float, float]) -
             axes.plot(mean["step"], mean["mean"], color=colour, ls=DASHES[group])
             ends.append((group, rows["seed"].n_unique(), mean["mean"][-1]))
         axes.set_ylim(*limits)
-        axes.set_xlim(0, _range(curve["last_step"])[1])
+        axes.set_xlim(0, drawing.extent(curve["last_step"])[1])
         axes.set_ylabel("pref_acc, %")
         seeds = {group: count for group, count, _ in ends}
         axes.set_xlabel(f"training step; seeds of A | of B: {seeds.get('A', 0)} | {seeds.get('B', 0)}")
-        _group_legend(
+        drawing.group_legend(
             axes, [Line2D([], [], color=GROUP_COLOURS[group], ls=DASHES[group], label=group) for group in seeds]
         )
         told = " and ".join(f"{group} at {end:.0f} %" for group, _, end in ends)
-        return _svg(figure, f"curve-{split}", f"Learning curves of {split}: {told} at the end")
+        return drawing.svg(figure, f"curve-{split}", f"Learning curves of {split}: {told} at the end")
 
 
 def curve_limits(curve: pl.DataFrame) -> tuple[float, float]:
     """Vertical axis in percent that holds every seed of every cohort of `verdicts.learning_curve` rows."""
-    low, high = _range(100 * curve["pref_acc"])
+    low, high = drawing.extent(100 * curve["pref_acc"])
     return max(0.0, 5 * ((low - 2) // 5)), min(101.0, 5 * ((high + 2) // 5 + 1))
 
 
@@ -280,8 +240,8 @@ def score_gaps(rows: pl.DataFrame, split: str, limits: Mapping[str, tuple[float,
             (`gap_limits`).
     """
     bins = {1: "1-6", 2: "7-14", 3: "15-29", 4: "30+"}
-    with _styled(f"gap-{split}"):
-        figure, (upper, lower) = _panel(PANEL, [1.5, 1.05], title=split, tick_lines=2)
+    with drawing.styled(f"gap-{split}"):
+        figure, (upper, lower) = drawing.panel(PANEL, [1.5, 1.05], title=split, tick_lines=2)
         pairs = {}
         for group, colour in GROUP_COLOURS.items():
             mine = rows.filter(user_group=group).sort("outcome")
@@ -292,7 +252,7 @@ def score_gaps(rows: pl.DataFrame, split: str, limits: Mapping[str, tuple[float,
         lower.axhline(0, color=FAINT, lw=0.8, ls=(0, (2, 2)), zorder=1)
         upper.set_ylim(*limits["pref_acc"])
         lower.set_ylim(*limits["mean_margin"])
-        _group_legend(
+        drawing.group_legend(
             upper,
             [
                 Line2D([], [], color=colour, marker=GROUP_MARKERS[group], ms=4.5, label=group)
@@ -311,106 +271,17 @@ def score_gaps(rows: pl.DataFrame, split: str, limits: Mapping[str, tuple[float,
             f"{row['user_group']} {row['score_gap']} {100 * row['pref_acc']:.0f} %"
             for row in rows.sort("user_group", "outcome").iter_rows(named=True)
         )
-        return _svg(figure, f"gap-{split}", f"pref_acc of {split} by score gap: {told}")
+        return drawing.svg(figure, f"gap-{split}", f"pref_acc of {split} by score gap: {told}")
 
 
 def gap_limits(rows: pl.DataFrame) -> dict[str, tuple[float, float]]:
     """Vertical axes that hold every split of `verdicts.score_gap` rows: 50 % and margin 0 always among them."""
     limits = {}
     for metric, scale, chance in (("pref_acc", 100, 50), ("mean_margin", 1, 0)):
-        low, high = _range(scale * rows[metric], chance)
+        low, high = drawing.extent(scale * rows[metric], chance)
         margin = 0.08 * (high - low) or 1.0
         limits[metric] = low - margin, high + margin
     return limits
-
-
-# ---- parts
-
-
-def _styled(name: str) -> AbstractContextManager[None]:
-    """The style of every figure, with ids that depend on `name` and content alone."""
-    return mpl.rc_context(STYLE | {"svg.hashsalt": name})
-
-
-def _rows(count: int, height: float, legend_lines: int) -> tuple[Figure, Axes]:
-    """Axes with a row for each of `count` splits, `height` inches each, the first on top; above 0 is its heading."""
-    below = 0.5 + 0.2 * legend_lines
-    whole = max(1, count) * height + below + 0.06
-    figure = Figure(figsize=(WIDTH, whole))
-    axes = figure.add_axes((0.02, below / whole, 0.96, 1 - (below + 0.06) / whole))
-    axes.set_ylim(max(1, count) - 0.45, -0.55)
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
-    for place in range(1, count):
-        axes.axhline(place - 0.5, color="#d5d5d5", lw=0.5)
-    return figure, axes
-
-
-def _panel(
-    width: float, heights: Sequence[float], title: str = "", legend_lines: int = 0, tick_lines: int = 1
-) -> tuple[Figure, list[Axes]]:
-    """Axes of these heights below one another (inches), at the same place in every panel of the same arguments."""
-    left, right, gap = 0.6, 0.06, 0.1
-    above = 0.26 if title else 0.08
-    below = 0.22 + 0.17 * tick_lines + 0.19 * legend_lines + (0.06 if legend_lines else 0)
-    whole = above + sum(heights) + gap * (len(heights) - 1) + below
-    figure = Figure(figsize=(width, whole))
-    stacked, top = [], whole - above
-    for height in heights:
-        axes = figure.add_axes((left / width, (top - height) / whole, 1 - (left + right) / width, height / whole))
-        axes.grid(axis="y", color="#ececec", lw=0.6)
-        axes.set_axisbelow(True)
-        stacked.append(axes)
-        top -= height + gap
-    figure.align_ylabels(stacked)
-    if title:
-        stacked[0].set_title(title, loc="left", fontsize=9, fontweight="bold", pad=5)
-    return figure, stacked
-
-
-def _across(axes: Axes) -> Transform:
-    """Horizontally the width of the axes, vertically its data."""
-    return axes.get_yaxis_transform()
-
-
-def _heading(axes: Axes, height: float, left: str, right: str) -> None:
-    axes.text(0, height, left, fontsize=9, fontweight="bold", va="center", transform=_across(axes))
-    axes.text(1, height, right, fontsize=9, ha="right", va="center", transform=_across(axes))
-
-
-def _subheading(axes: Axes, height: float, left: str, right: str) -> None:
-    axes.text(0, height, left, fontsize=8, color=FAINT, va="center", transform=_across(axes))
-    axes.text(1, height, right, fontsize=8, color=FAINT, ha="right", va="center", transform=_across(axes))
-
-
-def _nothing(axes: Axes, height: float) -> None:
-    axes.text(0.5, height, "nothing measured yet", ha="center", va="center", color=FAINT, transform=_across(axes))
-
-
-def _interval(
-    axes: Axes,
-    place: float,
-    values: tuple[float, float | None, float | None],
-    colour: str,
-    marker: str,
-    filled: bool = True,
-    size: float = 5.5,
-) -> None:
-    estimate, lower, upper = values
-    if lower is not None and upper is not None:
-        axes.plot([lower, upper], [place, place], color=colour, solid_capstyle="butt")
-    face = colour if filled else "white"
-    axes.plot([estimate], [place], marker=marker, ms=size, color=colour, mfc=face, mew=1.2, zorder=3)
-
-
-def _legend(figure: Figure, handles: Sequence[Line2D | Patch], columns: int = 2) -> None:
-    """Below the axes."""
-    figure.legend(handles=handles, loc="lower left", ncols=columns, borderaxespad=0.1, columnspacing=1.2)
-
-
-def _group_legend(axes: Axes, handles: Sequence[Line2D]) -> None:
-    """Beside the title."""
-    axes.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.02, 1.0), ncols=2, borderaxespad=0.1)
 
 
 def _over_seeds(curve: pl.DataFrame) -> pl.DataFrame:
@@ -425,36 +296,3 @@ def _over_seeds(curve: pl.DataFrame) -> pl.DataFrame:
         )
         .sort("step_window")
     )
-
-
-def _range(*values: pl.Series | float) -> tuple[float, float]:
-    """The least and the greatest of all that is there."""
-    found = [one for value in values for one in (value.drop_nulls() if isinstance(value, pl.Series) else [value])]
-    return float(min(found)), float(max(found))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _spoken(what: str, rows: pl.DataFrame, value: str, word: str) -> str:
-    """What a figure shows, for those who hear the page."""
-    told = (
-        f"{split} {'not measured' if points is None else f'{points:+.1f}'}" + (f", {said}" if said else "")
-        for split, points, said in rows.select("split", value, word).iter_rows()
-    )
-    return f"{what}: {'; '.join(told)}"
-
-
-def _svg(figure: Figure, name: str, label: str) -> str:
-    """The figure as one `svg` element, spoken as `label`; its ids begin with `name`, so that several fit on a page."""
-    text = StringIO()
-    figure.savefig(
-        text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, transparent=True
-    )
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg ") :].strip()
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
-    return svg.replace("<svg ", f'<svg role="img" aria-label={quoteattr(label)} ', 1)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import polars as pl
 import pytest
 
-from prefassets.report.figures import FAINT, INK
+from prefassets.report.drawing import FAINT, INK
 from prefassets.report.page import _shade, render
 from prefassets.resources.reports import READS
 from prefassets_tests.report.conftest import MADE, STATES, written
