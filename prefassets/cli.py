@@ -281,15 +281,31 @@ def plan(study: Study, measure: bool, form: str) -> None:
 
 VERDICTS = """
     select
-        split, expected, seeds_run, seeds_planned, state, finding, sentence, cautions,
-        estimate_pp, lower_pp, upper_pp, p, p_adjusted, adjustment, p_equivalence, minimum_detectable_pp,
+        verdict.split, verdict.expected, seeds_run, seeds_planned, state, finding, sentence, verdict.cautions,
+        estimate_pp, verdict.lower_pp, verdict.upper_pp, verdict.p, verdict.p_adjusted, verdict.adjustment,
+        verdict.p_equivalence, verdict.minimum_detectable_pp,
         interaction_pp, interaction_lower_pp, interaction_upper_pp, interaction_p, exposure_ratio,
-        gate_warnings, reported_rule, reported_rule_tail
+        gate_warnings, reported_rule, reported_rule_tail,
+        variant_of, change, change_pp, change.lower_pp as change_lower_pp, change.upper_pp as change_upper_pp,
+        change.p_adjusted as change_p_adjusted, reading
     from verdicts.verdict
-    where study = $study
-    order by list_position($splits, split)
+    left join verdicts.method_change as change
+        on change.study = verdict.study and change.split = verdict.split and readout = 'held_out'
+    where verdict.study = $study
+    order by list_position($splits, verdict.split)
 """
 GATES = "select gate, state, withholds, explanation from verdicts.gate where study = $study order by gate"
+CHANGES = """
+    select
+        split, expected, before_label, after_label, change, common_seeds, before_common_pp, after_common_pp,
+        change_pp, lower_pp, upper_pp, p_adjusted,
+        heterogeneity_a, heterogeneity_a_lower, heterogeneity_a_upper,
+        heterogeneity_b, heterogeneity_b_lower, heterogeneity_b_upper, reading
+    from verdicts.method_change
+    where study = $study and readout = 'held_out'
+    order by list_position($splits, split)
+"""
+CHANGE_COUNT = "select readout, sentence from verdicts.method_change_count where study = $study order by readout"
 
 
 def print_verdicts(store: "Store", study: Study, form: str) -> None:
@@ -297,11 +313,17 @@ def print_verdicts(store: "Store", study: Study, form: str) -> None:
     from prefassets.resources.cells import cell_states
     from prefassets.resources.estimates import connect_current
 
-    with connect_current(store, ["verdicts.verdict", "verdicts.gate"]) as connection:
-        rows = connection.sql(VERDICTS, params={"study": study.name, "splits": list(study.expected)}).pl()
+    tables = ["verdicts.verdict", "verdicts.gate", "verdicts.method_change", "verdicts.method_change_count"]
+    with connect_current(store, tables) as connection:
+        splits = {"study": study.name, "splits": list(study.expected)}
+        rows = connection.sql(VERDICTS, params=splits).pl()
+        changes = connection.sql(CHANGES, params=splits).pl()
         gates = connection.sql(GATES, params={"study": study.name}).pl()
+        counts = connection.sql(CHANGE_COUNT, params={"study": study.name}).pl()
     if form == "table":
         _show_verdicts(rows, f"{study.name}: A - B on unseen users' pairs, percentage points; {store.pinned()}")
+        if study.variant_of is not None:
+            _show_changes(changes, counts, study)
         for gate, state, withholds, explanation in gates.iter_rows():
             kind = "withheld by gate" if withholds else "gate"
             click.echo(f"{kind} {gate}: {state}; {explanation}", err=True)
@@ -316,24 +338,16 @@ def print_verdicts(store: "Store", study: Study, form: str) -> None:
 
 def _show_verdicts(rows: pl.DataFrame, title: str) -> None:
     """The verdicts as a table for people, then each in a sentence."""
-
-    def interval(name: str, lower: str, upper: str) -> pl.Series:
-        return pl.Series(
-            f"{name}",
-            [
-                "" if value is None else f"{value:+.1f}" if low is None else f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
-                for value, low, high in rows.select(f"{name}_pp", lower, upper).iter_rows()
-            ],
-        )
-
     show(
         rows.select(
             "split",
             "expected",
             pl.format("{} of {}", "seeds_run", "seeds_planned").alias("seeds"),
-            interval("estimate", "lower_pp", "upper_pp").alias("A - B [95 %]"),
+            _with_interval(rows, "A - B [95 %]", "estimate_pp", "lower_pp", "upper_pp"),
             pl.col("p_adjusted").alias("adjusted p"),
-            interval("interaction", "interaction_lower_pp", "interaction_upper_pp").alias("interaction [95 %]"),
+            _with_interval(
+                rows, "interaction [95 %]", "interaction_pp", "interaction_lower_pp", "interaction_upper_pp"
+            ),
             "state",
             "finding",
             "reported_rule",
@@ -348,6 +362,52 @@ def _show_verdicts(rows: pl.DataFrame, title: str) -> None:
         _say_wrapped(f"{split}: {sentence}" + "".join(f" Caution: {caution}." for caution in sorted(own - common)))
     for caution in sorted(common):
         _say_wrapped(f"all splits: {caution}.")
+
+
+def _show_changes(changes: pl.DataFrame, counts: pl.DataFrame, study: Study) -> None:
+    """What the one thing that a study changes did, as a table, then each split's change in a sentence."""
+    if changes.is_empty():
+        _say_wrapped(f"Nothing to compare with yet: no split is judged in both {study.name} and {study.variant_of}.")
+        return
+    show(
+        changes.select(
+            "split",
+            "expected",
+            pl.format("{} -> {}", "before_label", "after_label").alias("reported rule"),
+            "change",
+            pl.col("common_seeds").alias("seeds"),
+            _with_interval(changes, "A - B before", "before_common_pp"),
+            _with_interval(changes, "after", "after_common_pp"),
+            _with_interval(changes, "change [95 %]", "change_pp", "lower_pp", "upper_pp"),
+            pl.col("p_adjusted").alias("adjusted p"),
+            *(
+                _with_interval(
+                    changes,
+                    f"H of {group} [95 %]",
+                    *(f"heterogeneity_{group.lower()}{end}" for end in ("", "_lower", "_upper")),
+                    form=".2f",
+                )
+                for group in "AB"
+            ),
+        ),
+        "table",
+        f"What changed against {study.variant_of}, at the seeds and on the users of both",
+    )
+    for split, reading in changes.select("split", "reading").iter_rows():
+        _say_wrapped(f"{split}: {reading}")
+    for readout, sentence in counts.iter_rows():
+        _say_wrapped(f"labels on the {readout.replace('_', '-')} readout: {sentence}")
+
+
+def _with_interval(
+    rows: pl.DataFrame, title: str, value: str, lower: str | None = None, upper: str | None = None, form: str = "+.1f"
+) -> pl.Series:
+    """A column of numbers as text, each with its interval where there is one."""
+    texts = []
+    for found, low, high in rows.select(value, low=lower or pl.lit(None), high=upper or pl.lit(None)).iter_rows():
+        interval = "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"
+        texts.append("" if found is None else f"{found:{form}}{interval}")
+    return pl.Series(title, texts, pl.String)
 
 
 def _say_wrapped(text: str) -> None:

@@ -151,6 +151,52 @@ def heterogeneity(rows: pl.DataFrame, splits: Sequence[str]) -> str:
         return drawing.svg(figure, "heterogeneity", f"Heterogeneity H by split and group: {told}")
 
 
+def changes(change: pl.DataFrame, tolerance: float) -> str:
+    """A - B of the study that was repeated and of this one at the same seeds, and their difference with its interval.
+
+    Args:
+        change: rows of `verdicts.method_change` of one study on the held-out readout, top row first.
+        tolerance: points, up to which a difference counts as none.
+    """
+    low, high = drawing.extent(
+        *(change[name] for name in ("lower_pp", "upper_pp", "change_pp", "before_common_pp", "after_common_pp")),
+        -tolerance,
+        tolerance,
+    )
+    with drawing.styled("changes"):
+        figure, axes = drawing.rows(len(change), 0.72, legend_lines=2)
+        for place, row in enumerate(change.iter_rows(named=True)):
+            axes.fill_between([-tolerance, tolerance], place - 0.06, place + 0.42, color=BAND, lw=0)
+            drawing.heading(axes, place - 0.37, row["split"], row["change"])
+            labels = f"{row['before_label']} -> {row['after_label']}"
+            drawing.subheading(axes, place - 0.19, f"expected: {row['expected']}", f"reported rule: {labels}")
+            if row["before_common_pp"] is None:
+                drawing.nothing(axes, place + 0.18)
+                continue
+            axes.vlines(0, place - 0.06, place + 0.42, color=FAINT, lw=0.8, zorder=1.5)
+            if row["change_pp"] is not None:
+                values = row["change_pp"], row["lower_pp"], row["upper_pp"]
+                drawing.interval(axes, place + 0.08, values, INK, "D", size=4.5)
+            ends = [row["before_common_pp"], row["after_common_pp"]]
+            axes.plot(ends, [place + 0.3] * 2, color=FAINT, lw=0.9)
+            axes.plot(ends[:1], [place + 0.3], "o", ms=4.5, mfc="white", mec=FAINT, mew=1.1)
+            axes.plot(ends[1:], [place + 0.3], "o", ms=4.5, color=FAINT)
+        axes.set_xlim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+        axes.set_xlabel("A - B in pref_acc on held-out pairs, percentage points")
+        drawing.legend(
+            figure,
+            [
+                Line2D([], [], color=INK, marker="D", ms=4.5, label="change, 95 % interval"),
+                Patch(color=BAND, label=f"counts as none (within {tolerance:g})"),
+                Line2D([], [], color=FAINT, lw=0.9, marker="o", ms=4.5, mfc="white", label="A - B before"),
+                Line2D([], [], color=FAINT, lw=0.9, marker="o", ms=4.5, label="A - B after"),
+            ],
+        )
+        return drawing.svg(
+            figure, "changes", drawing.spoken("Change of A - B in points, by split", change, "change_pp", "change")
+        )
+
+
 # ---- curves
 
 

@@ -11,7 +11,8 @@ import polars as pl
 from markupsafe import Markup
 
 from prefassets.domain.prism.splits import SPLITS
-from prefassets.report import figures
+from prefassets.domain.training.methods import METHODS
+from prefassets.report import figures, weight_figures
 from prefassets.studies.study import Study
 
 
@@ -44,7 +45,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"points": _points, "interval": _interval, "p": _p, "words": _words}
+    environment.filters |= {"points": _points, "interval": _interval, "between": _between, "p": _p, "words": _words}
     return environment.get_template("page.html")
 
 
@@ -75,6 +76,9 @@ def _told(findings: Findings) -> dict[str, Any]:
         "middle": _middle(rows["verdicts.mid_curve"]),
         "planted": _planted(rows["prism.planted_truth"], verdict),
         **_figures(study, rows),
+        **_changes(study, rows),
+        "weighted": METHODS[study.method].weight is not None,
+        **_weights(study, rows),
     }
 
 
@@ -116,6 +120,44 @@ def _figures(study: Study, rows: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
         "heterogeneity": Markup(figures.heterogeneity(spread, list(spread["split"].unique(maintain_order=True))))
         if not spread["heterogeneity"].drop_nulls().is_empty()
         else None,
+    }
+
+
+def _changes(study: Study, rows: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    """What the study changed against the one that it repeats: its rows, its figure, and the count of labels."""
+    change = rows["verdicts.method_change"].filter(readout="held_out")
+    paired = not change["before_common_pp"].drop_nulls().is_empty()
+    return {
+        "changes": change.to_dicts(),
+        "changes_figure": Markup(figures.changes(change, study.null_tolerance_pp)) if paired else None,
+        "change_counts": rows["verdicts.method_change_count"].sort("readout").to_dicts(),
+    }
+
+
+def _weights(study: Study, rows: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    """The four figures of the weights under the base model, what is said beside them, and the weights in training."""
+    bins, means = rows["weights.histogram"], rows["weights.mean"]
+    yardstick, models = rows["weights.yardstick"], rows["weights.source_model"]
+    splits = [split for split in study.expected if means["level"].str.starts_with(f"{split}.").any()]
+    of_gaps = weight_figures.by_score_gap(means, yardstick) if not means.filter(dimension="score gap").is_empty() else ""
+    return {
+        "yardstick": yardstick.filter(unit="pair").to_dicts(),
+        "weight_correlations": rows["weights.score_gap"].sort("kind").to_dicts(),
+        "weights_explained": rows["weights.explained"].filter(state="estimated").to_dicts(),
+        "weights_histogram": Markup(weight_figures.histogram(bins, yardstick)) if not bins.is_empty() else None,
+        "weights_by_gap": Markup(of_gaps) if of_gaps else None,
+        "weights_by_model": Markup(weight_figures.by_source_model(models)) if not models.is_empty() else None,
+        "weights_by_group": Markup(weight_figures.by_group(means, rows["weights.split"], splits)) if splits else None,
+        "weights_in_training": rows["weights.in_training"]
+        .group_by("cohort", maintain_order=True)
+        .agg(
+            mean=pl.col("weight_mean").mean(),
+            smallest=pl.col("weight_min").min(),
+            clamped=pl.col("weight_clamped").mean(),
+            first=pl.col("first_tenth").mean(),
+            last=pl.col("last_tenth").mean(),
+        )
+        .to_dicts(),
     }
 
 
@@ -219,6 +261,13 @@ def _points(value: float | None) -> str:
 
 def _interval(lower: float | None, upper: float | None) -> str:
     return "no interval" if lower is None or upper is None else f"[{lower:+.1f}, {upper:+.1f}]"
+
+
+def _between(row: Mapping[str, Any], lower: str = "lower", upper: str = "upper", times: float = 1) -> str:
+    """The interval of a row in three digits."""
+    if row[lower] is None or row[upper] is None:
+        return "[no interval]"
+    return f"[{times * row[lower]:.3g}, {times * row[upper]:.3g}]"
 
 
 def _p(value: float | None) -> str:
