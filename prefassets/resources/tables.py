@@ -453,11 +453,13 @@ TABLES: dict[str, Table] = {
         ),
         Table(
             "model.on_policy",
-            "One row per answer that the base model wrote itself to a sample of the pairs' prompts: what text on the "
-            "model's own policy weighs. Two plain samples (no top-k, top-p or penalty) and one greedy answer per prompt.",
+            "One row per answer that the base model wrote itself to a sample of the pairs' prompts, two plain samples "
+            "(no top-k, top-p or penalty) and a greedy one per prompt: what on-policy text weighs.",
             {
                 **PASS_COLUMNS,
-                "sampling": Column(TEXT, "`T = 1` (from the model's own distribution) or `greedy` (the likeliest token)"),
+                "sampling": Column(
+                    TEXT, "`T = 1` (from the model's own distribution) or `greedy` (the likeliest token)"
+                ),
                 "pair_id": Column(TEXT, "the pair whose prompt is answered, cut as for the reference pass"),
                 "answer": Column(INTEGER, "1 or 2; 1 alone for `greedy`"),
                 "text": Column(TEXT, "the answer"),
@@ -625,7 +627,7 @@ TABLES: dict[str, Table] = {
         ),
         Table(
             "weights.source_model",
-            "One row per (reference pass, source model): the WPO weights of its pairs, as they are and at equal lengths.",
+            "One row per (reference pass, source model): WPO weights of its pairs, as they are and at equal lengths.",
             {
                 **PASS_COLUMNS,
                 "model_name": Column(TEXT, "the model that wrote both answers"),
@@ -635,10 +637,11 @@ TABLES: dict[str, Table] = {
                 "mean_weight": Column(REAL, "mean weight of its pairs, 0-1"),
                 "lower": _optional(REAL, "lower end of the 95 % interval, clustered by user; empty for one user"),
                 "upper": _optional(REAL, "upper end of the 95 % interval"),
-                "adjusted_weight": Column(
+                "adjusted_weight": _optional(
                     REAL,
-                    "mean weight if its answers were as long as all pairs' answers: least squares of the weight on source "
-                    "models and natural cubic splines of the log tokens of the chosen and of the rejected answer",
+                    "mean weight if its answers were as long as all pairs' answers: least squares of the weight on "
+                    "source models and natural cubic splines of the log tokens of the chosen and of the rejected "
+                    "answer; empty if lengths and source models cannot be told apart",
                 ),
                 "adjusted_lower": _optional(
                     REAL, "lower end of its 95 % interval, clustered by user, all pairs' lengths taken as given"
