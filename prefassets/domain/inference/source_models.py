@@ -308,10 +308,10 @@ def _left(products_DKK: Array, design: Array) -> Array:
     """Sums of squares that least squares on the columns of `design` leave."""
     of_columns = design.T @ products_DKK[:, :-1, :-1] @ design
     of_weight = products_DKK[:, :-1, -1] @ design
-    scale = np.trace(of_columns, axis1=1, axis2=2)[:, None, None]
-    of_columns = of_columns + SINGULAR * scale * np.eye(design.shape[1])  # a draw may lack a model altogether
-    coefficients = np.linalg.solve(of_columns, of_weight[..., None])[..., 0]
-    return products_DKK[:, -1, -1] - (coefficients * of_weight).sum(axis=1)
+    least = SINGULAR * np.trace(of_columns, axis1=1, axis2=2)[:, None, None]  # a draw may lack a model altogether
+    coefficients = np.linalg.solve(of_columns + least * np.eye(design.shape[1]), of_weight[..., None])[..., 0]
+    fitted = 2 * of_weight - (of_columns @ coefficients[..., None])[..., 0]
+    return products_DKK[:, -1, -1] - (coefficients * fitted).sum(axis=1)
 
 
 def _test(products_UKK: Array, pairs: _Pairs, added: str, base: str | None) -> tuple[int, float | None]:
