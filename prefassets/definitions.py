@@ -14,18 +14,24 @@ from prefassets.assets import (
     training,
     verdicts,
     warehouse,
+    weights,
 )
 from prefassets.resources.store import Store
 from prefassets.settings import settings
 
 ASSETS = [
-    *dg.load_assets_from_modules([prism, evidence, splits, studies, model, inference, warehouse]),
+    *dg.load_assets_from_modules([prism, evidence, splits, studies, model, inference, weights, warehouse]),
     *training.STUDY_ASSETS,
     *training.COLLECTED_ASSETS,
     *verdicts.ASSETS,
     *report.ASSETS,
 ]
-CHECKS = dg.load_asset_checks_from_modules([prism, evidence, splits, training, verdicts])
+CHECKS = dg.load_asset_checks_from_modules([prism, evidence, splits, model, training, verdicts])
+
+# What is read of finished cells and passes: made anew after each run, whatever seeds there are.
+JUDGED = dg.AssetSelection.groups("training", "verdicts", "weights", "report", "warehouse") | dg.AssetSelection.assets(
+    ["model", "wpo_weights"]
+)
 
 EXECUTORS = {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}
 
@@ -40,7 +46,7 @@ defs = dg.Definitions(
         ),
         dg.define_asset_job(
             "verdicts",
-            selection=dg.AssetSelection.groups("training", "verdicts", "report", "warehouse"),
+            selection=JUDGED,
             description="Collect what is finished, judge it, write pages, publish warehouse.duckdb. Any seeds will do.",
         ),
         cells_job.cells_job,
@@ -48,7 +54,7 @@ defs = dg.Definitions(
     sensors=[
         dg.AutomationConditionSensorDefinition(
             "after_any_change",
-            target=dg.AssetSelection.groups("evidence", "training", "verdicts", "report", "warehouse"),
+            target=dg.AssetSelection.groups("evidence") | JUDGED,
             default_status=dg.DefaultSensorStatus.RUNNING,
         )
     ],

@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from prefassets.domain.training.methods import METHODS
 from prefassets.resources.cells import CellState, StudyData
 from prefassets.resources.progress import keep_terminal
 from prefassets.resources.store import Store
@@ -66,7 +67,7 @@ class Launcher:
         prepare_dagster_home(settings())
         keep_terminal()
         from prefassets.assets import cells_job  # these read the settings: after DAGSTER_HOME is set
-        from prefassets.definitions import defs
+        from prefassets.definitions import JUDGED, defs
 
         self.store = Store(home=settings().home)
         self.instance = dg.DagsterInstance.get()
@@ -74,6 +75,7 @@ class Launcher:
         self._cells_job = defs.resolve_job_def(cells_job.JOB)
         self._config_of_cells = cells_job.run_config
         self._graph = defs.resolve_asset_graph()
+        self._judged = sorted(JUDGED.resolve(self._graph))
 
         self._close_runs_of_dead_processes()
 
@@ -132,15 +134,23 @@ class Launcher:
         if StudyData(self.store, study).base_revision is None:
             yield (what := f"base model {study.base_model}")
             self.run(what, [dg.AssetKey(["model", "base"])], study.base_model)
+        of_pass = {"reference": study.reference, "revision": StudyData(self.store, study).base_revision}
         lacking = self.store.query(
             "select pair_id from prism.pairs anti join (select pair_id, revision from model.reference"
             " where reference = $reference and revision = $revision) as made using (pair_id)",
-            reference=study.reference,
-            revision=StudyData(self.store, study).base_revision,
+            **of_pass,
         )
         if not lacking.is_empty():
             yield (what := f"reference pass of {study.base_model} over all pairs")
             self.run(what, [dg.AssetKey(["model", "reference"])], study.reference)
+        if METHODS[study.method].weight is None:
+            return
+        answers = self.store.query(
+            "from model.on_policy where reference = $reference and revision = $revision", **of_pass
+        )
+        if answers.is_empty():
+            yield (what := f"answers of {study.base_model} itself, to read weights against")
+            self.run(what, [dg.AssetKey(["model", "on_policy"])], study.reference)
 
     def train(self, study: Study, states: Sequence[CellState]) -> Iterator[str]:
         """Train and score exactly these cells here, as many in one run as a run takes; yields a line before each run.
@@ -160,7 +170,7 @@ class Launcher:
 
     def judge(self) -> None:
         """Collect what is finished, run the verdict tables, write the studies' pages, and publish warehouse.duckdb."""
-        self.run("verdicts, pages and warehouse.duckdb", self._group("training", "verdicts", "report", "warehouse"))
+        self.run("verdicts, pages and warehouse.duckdb", self._judged)
 
     # ---- through the daemon
 

@@ -1,15 +1,22 @@
 """The base models that studies start from, and what one pass of each over all pairs finds."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 import polars as pl
 
 from prefassets.assets.declared import declared
+from prefassets.domain.prism.cohorts import sampled_prompts
 from prefassets.resources.cells import StudyData
 from prefassets.resources.models import TINY_ARTIFACT, load_base
 from prefassets.resources.progress import progress_bar
 from prefassets.resources.store import Store
 from prefassets.resources.tables import TABLES
 from prefassets.studies import all_studies
+from prefassets.studies.study import Study
+
+if TYPE_CHECKING:
+    from prefassets.domain.training.language_model import LanguageModel
 
 GROUP = "model"
 
@@ -17,6 +24,15 @@ _STUDIES = all_studies().values()
 _BASE_OF_REFERENCE = {study.reference: study.base_model for study in _STUDIES}
 BASE_MODELS = dg.StaticPartitionsDefinition(sorted(set(_BASE_OF_REFERENCE.values())))
 REFERENCES = dg.StaticPartitionsDefinition(sorted(_BASE_OF_REFERENCE))
+_ITS_BASE = dg.AssetDep(
+    ["model", "base"],
+    partition_mapping=dg.StaticPartitionMapping(
+        {
+            base_model: {reference for reference, of in _BASE_OF_REFERENCE.items() if of == base_model}
+            for base_model in BASE_MODELS.get_partition_keys()
+        }
+    ),
+)
 
 
 @dg.asset(
@@ -59,18 +75,7 @@ def base(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResul
 @dg.asset(
     **declared("model.reference"),
     partitions_def=REFERENCES,
-    deps=[
-        dg.AssetDep(
-            ["model", "base"],
-            partition_mapping=dg.StaticPartitionMapping(
-                {
-                    base_model: {reference for reference, of in _BASE_OF_REFERENCE.items() if of == base_model}
-                    for base_model in BASE_MODELS.get_partition_keys()
-                }
-            ),
-        ),
-        dg.AssetDep(["prism", "pairs"]),
-    ],
+    deps=[_ITS_BASE, dg.AssetDep(["prism", "pairs"])],
     group_name=GROUP,
     kinds={"pytorch"},
     backfill_policy=dg.BackfillPolicy.multi_run(1),
@@ -81,14 +86,70 @@ def reference(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
     from prefassets.domain.training.encoding import encode_pairs
     from prefassets.domain.training.reference import reference_pass
 
-    study = next(study for study in _STUDIES if study.reference == context.partition_key)
-    revision = StudyData(store, study).base_revision
-    model = load_base(store, study.base_model, study.hyperparameters.precision, revision)
+    study, model = _study_and_base(store, context.partition_key)
     pairs = store.read("prism.pairs")
     encoded = encode_pairs(pairs, model.tokenizer, study.hyperparameters.max_length)
     with progress_bar("reference pass", len(pairs)) as show:
         found = reference_pass(model, encoded, on_batch=lambda done, _total: show(done))
-    labels = {"reference": study.reference, "base_model": study.base_model, "revision": model.revision}
-    rows = found.with_columns(pl.lit(value).alias(name) for name, value in labels.items())
+    rows = _labelled(found, study, model)
     cut = int((rows["truncated_tokens"] > 0).sum())
     return store.replace("model.reference", rows, [study.reference], {"responses with truncated text": cut})
+
+
+@dg.asset(
+    **declared("model.on_policy"),
+    partitions_def=REFERENCES,
+    deps=[_ITS_BASE, dg.AssetDep(["prism", "pairs"])],
+    group_name=GROUP,
+    kinds={"pytorch"},
+    backfill_policy=dg.BackfillPolicy.multi_run(1),
+    pool="gpu",
+)
+def on_policy(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
+    """What the base model answers itself to a sample of the pairs' prompts, weighed as WPO weighs pairs."""
+    from prefassets.domain.training.encoding import encode_pairs
+    from prefassets.domain.training.on_policy import PROMPTS, on_policy_answers
+
+    study, model = _study_and_base(store, context.partition_key)
+    pairs = sampled_prompts(store.read("prism.pairs"), PROMPTS)
+    max_length = study.hyperparameters.max_length
+    encoded = encode_pairs(pairs, model.tokenizer, max_length)
+    with progress_bar("on-policy answers", len(pairs)) as show:
+        found = on_policy_answers(
+            model, encoded, max_length, store.source().seed, on_batch=lambda done, _total: show(done)
+        )
+    rows = _labelled(found, study, model)
+    cut = int((~rows["finished"]).sum())
+    return store.replace("model.on_policy", rows, [study.reference], {"answers cut at the maximum length": cut})
+
+
+def _study_and_base(store: Store, reference: str) -> "tuple[Study, LanguageModel]":
+    study = next(study for study in _STUDIES if study.reference == reference)
+    revision = StudyData(store, study).base_revision
+    return study, load_base(store, study.base_model, study.hyperparameters.precision, revision)
+
+
+def _labelled(found: pl.DataFrame, study: Study, model: "LanguageModel") -> pl.DataFrame:
+    labels = {"reference": study.reference, "base_model": study.base_model, "revision": model.revision}
+    return found.with_columns(pl.lit(value).alias(name) for name, value in labels.items())
+
+
+@dg.asset_check(asset=["model", "wpo_weights"], additional_deps=[["prism", "pairs"]])
+def every_pair_has_a_weight(store: Store) -> dg.AssetCheckResult:
+    """Of each reference pass that was made; and a weight lies above 0 and is at most 1."""
+    problems = store.query(
+        """
+        select
+            reference,
+            count(*) filter (where weight is null) as without_weight,
+            count(*) filter (where not (weight > 0 and weight <= 1)) as out_of_range
+        from (select distinct reference, base_model, revision from model.reference) as passes
+        cross join prism.pairs
+        left join model.wpo_weights using (reference, base_model, revision, pair_id)
+        group by reference
+        having without_weight + out_of_range > 0
+        order by reference
+        """
+    )
+    found = {row["reference"]: str(row) for row in problems.iter_rows(named=True)}
+    return dg.AssetCheckResult(passed=not found, metadata=found)

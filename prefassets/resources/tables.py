@@ -84,6 +84,11 @@ FINGERPRINT = Column(TEXT, "digest of everything that determines the adapter")
 PAIR_ID = Column(TEXT, "`<conversation_id>.<turn>`")
 REASON = _optional(TEXT, "why a value is empty, where one is")
 BASE_MODEL = Column(TEXT, "`tiny`, or a Hugging Face model id")
+PASS_COLUMNS = {
+    "reference": Column(TEXT, "which pass: `<base model>@<maximum length>:<precision>`"),
+    "base_model": BASE_MODEL,
+    "revision": Column(TEXT, "revision of the base model"),
+}
 
 CELL_COLUMNS = {
     "study": STUDY,
@@ -432,9 +437,7 @@ TABLES: dict[str, Table] = {
             "model.reference",
             "One row per (base model, pair, response): what one pass of the frozen base model found.",
             {
-                "reference": Column(TEXT, "which pass: `<base model>@<maximum length>:<precision>`"),
-                "base_model": BASE_MODEL,
-                "revision": Column(TEXT, "revision of the base model"),
+                **PASS_COLUMNS,
                 "pair_id": PAIR_ID,
                 "response": Column(TEXT, "`chosen` or `rejected`"),
                 "logp": Column(REAL, "sum of log pi_ref over the response's tokens, nats"),
@@ -445,6 +448,24 @@ TABLES: dict[str, Table] = {
                 "hidden_mean": Column(
                     pl.List(pl.Float32()), "mean of the last hidden state over the response's tokens"
                 ),
+            },
+            ("reference",),
+        ),
+        Table(
+            "model.on_policy",
+            "One row per answer that the base model wrote itself to a sample of the pairs' prompts, two plain samples "
+            "(no top-k, top-p or penalty) and a greedy one per prompt: what on-policy text weighs.",
+            {
+                **PASS_COLUMNS,
+                "sampling": Column(
+                    TEXT, "`T = 1` (from the model's own distribution) or `greedy` (the likeliest token)"
+                ),
+                "pair_id": Column(TEXT, "the pair whose prompt is answered, cut as for the reference pass"),
+                "answer": Column(INTEGER, "1 or 2; 1 alone for `greedy`"),
+                "text": Column(TEXT, "the answer"),
+                "tokens": Column(INTEGER, "tokens of the answer, the end of turn that it wrote included"),
+                "alignment_sum": Column(REAL, "sum over tokens of log pi(y) - log sum_v pi(v)^2, nats (WPO)"),
+                "finished": Column(BOOLEAN, "whether it ended by itself within the maximum length; if not, it is cut"),
             },
             ("reference",),
         ),
@@ -581,9 +602,7 @@ TABLES: dict[str, Table] = {
             "One row per (reference pass, split, group; also the groups' difference and union): do its users prefer "
             "along one direction of the base model's hidden states (0), or each along their own (1)?",
             {
-                "reference": Column(TEXT, "which pass: `<base model>@<maximum length>:<precision>`"),
-                "base_model": BASE_MODEL,
-                "revision": Column(TEXT, "revision of the base model"),
+                **PASS_COLUMNS,
                 "split": SPLIT,
                 "user_group": Column(TEXT, "`A`, `B`, their difference `A - B`, or both together, `A + B`"),
                 "pairs": Column(INTEGER, "pairs of the group, or of both"),
@@ -604,6 +623,55 @@ TABLES: dict[str, Table] = {
                 "upper": _optional(REAL, "upper end of the 95 % interval over users"),
                 "draws": Column(INTEGER, "bootstrap draws behind the interval; 0 without one"),
                 "state": Column(TEXT, "`estimated`, or `undefined: ` and why H, or its difference, is empty"),
+            },
+        ),
+        Table(
+            "weights.source_model",
+            "One row per (reference pass, source model): WPO weights of its pairs, as they are and at equal lengths.",
+            {
+                **PASS_COLUMNS,
+                "model_name": Column(TEXT, "the model that wrote both answers"),
+                "pairs": Column(INTEGER, "its pairs"),
+                "users": Column(INTEGER, "their users"),
+                "mean_tokens": Column(REAL, "mean length of its answers, tokens"),
+                "mean_weight": Column(REAL, "mean weight of its pairs, 0-1"),
+                "lower": _optional(REAL, "lower end of the 95 % interval, clustered by user; empty for one user"),
+                "upper": _optional(REAL, "upper end of the 95 % interval"),
+                "adjusted_weight": _optional(
+                    REAL,
+                    "mean weight if its answers were as long as all pairs' answers: least squares of the weight on "
+                    "source models and natural cubic splines of the log tokens of the chosen and of the rejected "
+                    "answer; empty if lengths and source models cannot be told apart",
+                ),
+                "adjusted_lower": _optional(
+                    REAL, "lower end of its 95 % interval, clustered by user, all pairs' lengths taken as given"
+                ),
+                "adjusted_upper": _optional(REAL, "upper end of that interval"),
+            },
+        ),
+        Table(
+            "weights.explained",
+            "One row per (reference pass, part): how much of the variance of WPO weights goes with response length and "
+            "with the source model, each alone and beyond the other.",
+            {
+                **PASS_COLUMNS,
+                "part": Column(
+                    TEXT, "response length; source model; source model beyond length; or length beyond source model"
+                ),
+                "share": _optional(REAL, "share of the variance over pairs, 0-1: R squared, or what is added to it"),
+                "lower": _optional(REAL, "lower end of the 95 % interval over users"),
+                "upper": _optional(REAL, "upper end of the 95 % interval over users"),
+                "by_chance": _optional(
+                    REAL,
+                    "what the part would have if it were unrelated to the weight: mean over rotations of its values "
+                    "against the pairs. Only what `share` has beyond this says something",
+                ),
+                "by_chance_p95": _optional(REAL, "95 % of the rotations have at most this"),
+                "degrees_of_freedom": Column(INTEGER, "coefficients that the test is about"),
+                "p": _optional(REAL, "p that they are all zero: Wald, clustered by user"),
+                "pairs": Column(INTEGER, "pairs"),
+                "users": Column(INTEGER, "their users"),
+                "state": Column(TEXT, "`estimated`, or `undefined: ` and why there are no numbers"),
             },
         ),
     )

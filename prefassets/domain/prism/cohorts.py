@@ -1,4 +1,4 @@
-"""Which pairs a cohort learns from, and which it is judged on."""
+"""Which pairs a cohort learns from, which it is judged on, and whose prompts the base model answers itself."""
 
 import hashlib
 from functools import cache
@@ -58,6 +58,19 @@ def held_out_pairs(
         members = groups.filter(pl.col("split") == split, pl.col("user_group").is_not_null())
         unseen = unseen.join(members, on="user_id", how="semi")
     return unseen.sort("pair_id")
+
+
+def sampled_prompts(pairs: pl.DataFrame, number: int) -> pl.DataFrame:
+    """Pairs with `number` different prompts (all, if there are fewer), ordered by pair_id.
+
+    Which ones is decided by the hash of the pair_id, so users and prompts are in it as often as among the pairs. A
+    prompt that several pairs share is there once.
+    """
+    by_hash = pairs.select("pair_id", pl.col("prompt").hash()).sort(
+        pl.col("pair_id").map_elements(_hash, return_dtype=pl.Binary)
+    )
+    first = by_hash.unique("prompt", keep="first", maintain_order=True).head(number)
+    return pairs.join(first, on="pair_id", how="semi").sort("pair_id")
 
 
 def pair_digests(pairs: pl.DataFrame) -> dict[str, str]:
