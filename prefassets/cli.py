@@ -18,7 +18,7 @@ from rich.table import Table
 
 from prefassets.settings import settings
 from prefassets.studies import all_studies
-from prefassets.studies.study import Study
+from prefassets.studies.study import Matching, Study
 
 if TYPE_CHECKING:
     from prefassets.launch import Launcher
@@ -265,7 +265,7 @@ def plan(study: Study, measure: bool, form: str) -> None:
         ),
         ("splits", ", ".join(f"{split} ({expected.value})" for split, expected in study.expected.items())),
         *([("variant of", study.variant_of)] if study.variant_of else []),
-        ("groups", "matched: A and B learn from equally many pairs" if study.match_groups else "as large as they are"),
+        ("groups", study.matching.value if study.matching is Matching.NONE else f"matched: {study.matching.value}"),
         ("seeds", ", ".join(study.seed_keys)),
         ("cells", f"{len(study.cells)} = {len(study.cohorts)} cohorts x {len(study.seed_keys)} seeds"),
         *((f"  {state}", str(states.count(state))) for state in ("finished", "missing", "unscored", "stale")),

@@ -223,7 +223,7 @@ def test_plan_counts_what_two_studies_share(empty_home):
     [
         (
             ("missing", "dpo_w3"),
-            "there is no study 'dpo_w3'; there are demo, demo_placebos, dpo_confirm, dpo_matched, dpo_ol, dpo_v1",
+            "there is no study 'dpo_w3'; there are demo, demo_placebos, dpo_confirm, dpo_matched, dpo_ol, ",
         ),
         (("verdicts", "demo"), "holds nothing yet"),
         (("verdicts",), "give a STUDY or --contrasts"),

@@ -83,7 +83,7 @@ def models_of_groups(store: Store) -> Iterator[dg.MaterializeResult]:
     deps=[["splits", "assignments"], ["prism", "pairs"], ["prism", "folds"]],
     code_version=digest(
         [
-            [name, list(study.expected), study.folds, study.match_groups, asdict(study.hyperparameters)]
+            [name, list(study.expected), study.folds, study.matching.value, asdict(study.hyperparameters)]
             for name, study in all_studies().items()
         ]
     ),
@@ -135,7 +135,7 @@ def groups_are_exposed_alike(store: Store) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not found,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"exposed unevenly": found, "to do": "match_groups=True in a study of another name"},
+        metadata={"exposed unevenly": found, "to do": "matching=Matching.PAIRS in a study of another name"},
     )
 
 

@@ -34,7 +34,7 @@ def study_row(study: Study) -> dict[str, object]:
         "lora_dropout": trained.lora.dropout,
         "seeds": list(study.seeds),
         "folds": list(study.folds),
-        "match_groups": study.match_groups,
+        "matching": study.matching.value,
         "variant_of": study.variant_of,
         "cells": len(study.cells),
         "deviations": list(study.deviations),

@@ -72,7 +72,7 @@ def adapters_asset(study: Study) -> dg.AssetsDefinition:
         partitions_def=cell_partitions(study),
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=settings().cells_per_job),
         code_version=digest(
-            [TRAINER_VERSION, study.method, study.base_model, study.match_groups, asdict(study.hyperparameters)]
+            [TRAINER_VERSION, study.method, study.base_model, study.matching.value, asdict(study.hyperparameters)]
         ),
         group_name=study.name,
         kinds={"pytorch", study.method},
@@ -103,7 +103,7 @@ def margins_asset(study: Study) -> dg.AssetsDefinition:
         deps=[[study.name, "adapters"], _of_model("reference", study.reference), dg.AssetDep(["prism", "folds"])],
         partitions_def=cell_partitions(study),
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=settings().cells_per_job),
-        code_version=TRAINER_VERSION,
+        code_version=digest([TRAINER_VERSION, study.matching.value]),
         group_name=study.name,
         kinds={"pytorch"},
         pool="gpu",

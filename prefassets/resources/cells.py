@@ -12,7 +12,7 @@ from prefassets.domain.prism.cohorts import held_out_pairs, pair_digests, traini
 from prefassets.domain.training.recipe import Recipe, differences, digest
 from prefassets.resources.store import Store
 from prefassets.resources.tables import TABLES, cell_artifact
-from prefassets.studies.study import Cell, Study
+from prefassets.studies.study import Cell, Matching, Study
 
 State = Literal["finished", "missing", "unscored", "stale"]
 
@@ -50,7 +50,7 @@ class StudyData:
     @cached_property
     def _whose(self) -> pl.DataFrame:
         """Pairs without their texts: which cohort learns from which of them does not need those."""
-        return self.store.query("select pair_id, user_id from prism.pairs")
+        return self.store.query("select pair_id, user_id, model_name from prism.pairs")
 
     @cached_property
     def folds(self) -> pl.DataFrame:
@@ -83,10 +83,11 @@ class StudyData:
         ids, batch_size = self.training_ids(cell), self.study.hyperparameters.batch_size
         if len(ids) >= batch_size:
             return ""
-        matched = f", matched to the smaller group of {cell.split}" if self.study.match_groups and cell.split else ""
+        matching = self.study.matching if cell.split else Matching.NONE
+        matched = "" if matching is Matching.NONE else f", matched to the other group: {matching.value}"
         return (
-            f"cohort {cell.cohort} of {cell.study} has {len(ids)} training pairs outside fold {cell.fold}{matched}, "
-            f"less than one batch of {batch_size}; see splits.balance, or use more data"
+            f"cohort {cell.cohort} of {cell.study} has {len(ids)} training pairs outside fold {cell.fold}{matched}; "
+            f"that is less than one batch of {batch_size}; see splits.balance, or use more data"
         )
 
     def training_ids(self, cell: Cell) -> pl.Series:
@@ -97,10 +98,10 @@ class StudyData:
         return self._ids_of_cohort[key]
 
     def _training_rows(self, cohort: str, fold: int) -> pl.DataFrame:
-        """`pair_id` and `user_id` of a cohort's training pairs: the one place that says which they are."""
+        """Ids, users and source models of a cohort's training pairs: the one place that says which they are."""
         cell, cap = Cell(self.study.name, cohort, 0, fold), self.study.hyperparameters.max_pairs
         groups = self.groups, cell.split, cell.user_group
-        return training_pairs(self._whose, self.folds, *groups, fold, cap, self.study.match_groups)
+        return training_pairs(self._whose, self.folds, *groups, fold, cap, self.study.matching)
 
     def group_sizes(self) -> list[dict[str, Any]]:
         """Per split, fold and group of the study: the users and pairs that its adapters learn from, and how."""
@@ -114,6 +115,7 @@ class StudyData:
                 "user_group": group,
                 "users": rows["user_id"].n_unique(),
                 "pairs": len(rows),
+                "sources": rows.group_by("model_name").agg(pairs=pl.len().cast(pl.Int64)).to_dicts(),
             }
             for split in self.study.expected
             for fold in self.study.folds
@@ -138,7 +140,7 @@ class StudyData:
         return {}
 
     def held_out_pairs(self, cell: Cell) -> pl.DataFrame:
-        return held_out_pairs(self.pairs, self.folds, self.groups, cell.split, cell.fold)
+        return held_out_pairs(self.pairs, self.folds, self.groups, cell.split, cell.fold, self.study.matching)
 
     @cached_property
     def _pair_digests(self) -> dict[str, str]:
@@ -172,7 +174,8 @@ def group_sizes(store: Store, studies: Iterable[Study]) -> pl.DataFrame:
     for study in studies:
         data = StudyData(store, study, like=data)
         rows += data.group_sizes()
-    return pl.DataFrame(rows)
+    sources = pl.List(pl.Struct({"model_name": pl.String, "pairs": pl.Int64}))
+    return pl.DataFrame(rows, schema_overrides={"sources": sources}, infer_schema_length=None)
 
 
 def cell_states(store: Store, study: Study) -> list[CellState]:
@@ -234,14 +237,14 @@ def shared_cells(study: Study, studies: list[Study]) -> dict[str, int]:
     """How many of a study's cells have the same recipe as a cell of each other study.
 
     Compared without looking at data: equal method, base model, hyperparameters, cohort, matching, seed and fold are
-    equal recipes within one home. A matched and an unmatched cell are only known to be equal if they are the baseline;
-    those of a split's smaller group are adopted too, but which group that is, the data say.
+    equal recipes within one home. Cells of unlike matching are only known to be equal if they are the baseline;
+    those of a split's smaller group may be adopted too, but which group that is, the data say.
     """
 
     def identity(other: Study) -> set[tuple[Any, ...]]:
         shared = (other.method, other.base_model, other.hyperparameters)
         return {
-            (*shared, cell.cohort, other.match_groups and cell.split is not None, cell.seed, cell.fold)
+            (*shared, cell.cohort, other.matching if cell.split else Matching.NONE, cell.seed, cell.fold)
             for cell in other.cells
         }
 

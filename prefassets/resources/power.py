@@ -8,10 +8,11 @@ import polars as pl
 from prefassets.domain.inference.noise import NoiseModel, fit
 from prefassets.domain.inference.power import StudyDesign, detectable
 from prefassets.domain.inference.study import POWER
+from prefassets.resources.cells import StudyData
 from prefassets.resources.estimates import connect_current
 from prefassets.resources.progress import progress_bar
 from prefassets.resources.store import Store
-from prefassets.studies.study import FOLDS, Study
+from prefassets.studies.study import FOLDS, Cell, Study
 
 SEEDS = (2, 3, 5, 10)  # beside what the study plans
 
@@ -60,6 +61,17 @@ def noise_of(store: Store, study: Study) -> tuple[str, NoiseModel, bool]:
     return of, model, training_sd is not None
 
 
+def _judged_pairs_per_user(data: StudyData, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """How many pairs each user of A, and each of B, is judged on once every fold was held out; ascending."""
+    cells = (Cell(data.study.name, f"{split}.A", 0, fold) for fold in range(FOLDS))
+    judged = pl.concat(data.held_out_pairs(cell).select("user_id") for cell in cells)
+    of_user = (
+        judged.join(data.groups.filter(split=split), on="user_id").group_by("user_group", "user_id").len().sort("len")
+    )
+    a, b = (of_user.filter(user_group=group)["len"].cast(pl.Int64).to_numpy() for group in "AB")
+    return a, b
+
+
 def power_table(
     store: Store, study: Study, effect_pp: float, repetitions: int, design_effect: float | None
 ) -> tuple[list[str], pl.DataFrame]:
@@ -70,18 +82,9 @@ def power_table(
         ValueError: the study has no directional split with users in this home.
     """
     of, model, training_known = noise_of(store, study)
-    groups = store.query(
-        "select split, user_group, count(*) as pairs from splits.assignments join prism.pairs using (user_id)"
-        " where user_group is not null group by split, user_group, user_id order by all"
-    )
-
-    def pairs_per_user(split: str, group: str) -> np.ndarray:
-        return groups.filter(pl.col("split") == split, pl.col("user_group") == group)["pairs"].to_numpy()
-
+    data = StudyData(store, study)
     directional = {
-        split: (pairs_per_user(split, "A"), pairs_per_user(split, "B"))
-        for split in study.expected
-        if study.role(split) == "directional"
+        split: _judged_pairs_per_user(data, split) for split in study.expected if study.role(split) == "directional"
     }
     if not directional or min(len(users) for pair in directional.values() for users in pair) < FOLDS:
         raise ValueError(f"{study.name} has no directional split with at least {FOLDS} users a group in this home")

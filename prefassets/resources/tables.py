@@ -296,6 +296,9 @@ TABLES: dict[str, Table] = {
                 "epochs_a": _optional(REAL, "times that A's adapters see each of them; empty if there are none"),
                 "epochs_b": _optional(REAL, "times that B's adapters see each of them; empty if there are none"),
                 "exposure_ratio": _optional(REAL, "the larger number of epochs over the smaller, 1 or more"),
+                "unlike_sources_pp": _optional(
+                    REAL, "points of these pairs that would have to be of another source model for A's mix to be B's"
+                ),
             },
         ),
         Table(
@@ -370,7 +373,11 @@ TABLES: dict[str, Table] = {
                 "log_every": Column(INTEGER, "the reports' logging interval, steps"),
                 "seeds": Column(pl.List(pl.Int64()), "planned seeds"),
                 "folds": Column(pl.List(pl.Int64()), "planned held-out folds"),
-                "match_groups": Column(BOOLEAN, "whether A and B of a split learn from equally many pairs"),
+                "matching": Column(
+                    TEXT,
+                    "how A and B of a split learn: `as large as they are`, from `equally many pairs`, or from `equally "
+                    "many pairs of each source model`, on which they are then judged too",
+                ),
                 "variant_of": _optional(TEXT, "the study that this one repeats with one thing changed, if any"),
                 "cells": Column(INTEGER, "adapters planned"),
                 "deviations": Column(pl.List(pl.String()), "what differs from the report it follows"),

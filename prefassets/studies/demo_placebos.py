@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from prefassets.domain.prism.splits import SPLITS
 from prefassets.studies import demo
-from prefassets.studies.study import Expected, Gate, Gates, OnFailure
+from prefassets.studies.study import Expected, Gate, Gates, Matching, OnFailure
 
 STUDY = replace(
     demo.STUDY,
@@ -22,6 +22,6 @@ STUDY = replace(
         **{name: Expected.EQUAL for name, split in SPLITS.items() if split.placebo},
     },
     seeds=(42, 123),
-    match_groups=True,
+    matching=Matching.PAIRS,
     gates=Gates(null_controls_hold=Gate(OnFailure.WITHHOLD)),
 )

@@ -14,7 +14,7 @@ pairs are easier or harder to learn, not what its users want.
 from dataclasses import replace
 
 from prefassets.studies import dpo_w2
-from prefassets.studies.study import Expected
+from prefassets.studies.study import Expected, Matching
 
 STUDY = replace(
     dpo_w2.STUDY,
@@ -28,7 +28,7 @@ STUDY = replace(
     },
     seeds=(1001, 1002, 1003, 1004, 1005),
     folds=(1, 2, 3, 4),
-    match_groups=True,
+    matching=Matching.PAIRS,
     deviations=(
         *dpo_w2.STUDY.deviations[:2],
         "the larger group of a split learns from as many pairs as the smaller, chosen by hash",

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from prefassets.domain.prism.splits import SPLITS
 from prefassets.studies import dpo_w2
-from prefassets.studies.study import Expected, Gate, Gates, OnFailure
+from prefassets.studies.study import Expected, Gate, Gates, Matching, OnFailure
 
 STUDY = replace(
     dpo_w2.STUDY,
@@ -34,7 +34,7 @@ STUDY = replace(
     },
     seeds=(42, 123, 456),
     folds=(0, 1, 2, 3, 4),
-    match_groups=True,
+    matching=Matching.PAIRS,
     gates=Gates(null_controls_hold=Gate(OnFailure.WITHHOLD)),
     deviations=(
         *dpo_w2.STUDY.deviations[:2],

@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from prefassets.domain.prism.cohorts import Matching
 from prefassets.resources.sql_tables import all_tables
 
 # Users a1, a2 are in group A, b1, b2 in B, n in neither; each has two pairs: a1.1, a1.2, ...
@@ -27,7 +28,7 @@ def margins(cohort, seed, values, fingerprint="f", fold=0):
     ]
 
 
-def tables(scored, log=(), cells=None, folds=(0,)):
+def tables(scored, log=(), cells=None, folds=(0,), matching=None):
     cells = cells if cells is not None else [{**row} for row in scored] + [{**row} for row in log]
     distinct = {(row["cohort"], row["seed"], row["fold"], row["fingerprint"]): row for row in cells}
     keep = list(all_tables()["training.cells"].columns)[:7]
@@ -53,7 +54,11 @@ def tables(scored, log=(), cells=None, folds=(0,)):
             [{"split": "age", "user_id": user, "user_group": group} for user, group in USERS.items()],
         ),
         "studies.study": frame(
-            "studies.study", [{"study": "s", "steps": 100, "log_every": 10, "batch_size": 8, "folds": list(folds)}]
+            "studies.study",
+            [
+                {"study": "s", "steps": 100, "log_every": 10, "batch_size": 8, "folds": list(folds)}
+                | {"matching": matching or Matching.NONE.value}
+            ],
         ),
         "studies.split": frame("studies.split", [{"study": "s", "split": "age"}]),
     }

@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from prefassets.domain.prism.cohorts import Matching
 from prefassets_tests.sql.small_study import margins, tables
 
 A = margins("age.A", 42, [1, 2, 3, -4, 1, -1, -1, -1, None, None])
@@ -28,6 +29,28 @@ def test_every_adapter_has_a_row_per_user_of_either_group(run_sql):
 
 def test_a_margin_of_zero_is_not_correct(run_sql):
     assert scored(run_sql, A + B)["B", 42, "b1"] == ("B", 2, 1, pytest.approx(1.0))
+
+
+def test_beside_groups_of_equal_sources_the_baseline_is_judged_on_their_pairs_alone(run_sql):
+    some = {"a1.1", "a2.2", "b1.1", "b2.1"}
+    groups = [row for row in A + B if row["pair_id"] in some]
+    rows = scored(run_sql, groups + EVERYONE, matching=Matching.SOURCES.value)
+    assert {user: rows["everyone", 42, user][1:] for user in ("a1", "a2", "b1", "b2")} == {
+        "a1": (1, 1, pytest.approx(1.0)),
+        "a2": (1, 1, pytest.approx(1.0)),
+        "b1": (1, 0, pytest.approx(-1.0)),
+        "b2": (1, 0, pytest.approx(-1.0)),
+    }
+    assert {key: value for key, value in rows.items() if key[0] != "everyone"} == scored(run_sql, groups)
+    for matching in (Matching.NONE, Matching.PAIRS):
+        free = scored(run_sql, groups + EVERYONE, matching=matching.value)
+        assert free["everyone", 42, "a1"] == ("A", 2, 2, pytest.approx(2.0))
+
+
+def test_the_baseline_of_a_seed_is_not_judged_on_what_another_seed_s_adapters_were(run_sql):
+    later = [row | {"seed": 123} for row in EVERYONE]
+    rows = scored(run_sql, A + B + EVERYONE + later, matching=Matching.SOURCES.value)
+    assert {seed for adapter, seed, _ in rows if adapter == "everyone"} == {42}
 
 
 def test_cells_that_do_not_count_score_nobody(run_sql):

@@ -255,13 +255,16 @@ def exposure(training: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         training: per study, split, fold and user_group (A and B): `users` and `pairs` that the adapters learn from,
-            and the study's `steps` and `batch_size`.
+            how many of these pairs are of each source model (`sources`: `model_name`, `pairs`), and the study's
+            `steps` and `batch_size`.
 
     Returns:
         One row per study, split and fold: `users_a`, `users_b`, `pairs_a`, `pairs_b`, `epochs_a`, `epochs_b` (steps x
         batch_size / pairs) and `exposure_ratio`, the larger number of epochs over the smaller, 1 or more. An adapter
         that sees its pairs more often remembers more of them: above `EXPOSURE_RATIO` a difference on training pairs
-        says as much about that as about the groups. Where a group has no pairs, its epochs and the ratio are null.
+        says as much about that as about the groups. `unlike_sources_pp` is how many points of the pairs would have to
+        be of another source model for A and B to have the same mix: half the sum over models of |share of A - share of
+        B|. Where a group has no pairs, its epochs, the ratio and `unlike_sources_pp` are null.
     """
     row = ["study", "split", "fold"]
     seen = training.with_columns(
@@ -272,9 +275,23 @@ def exposure(training: pl.DataFrame) -> pl.DataFrame:
         for name in ("users", "pairs", "epochs")
         for group in "AB"
     )
+    share = pl.col("pairs") / pl.col("pairs").sum().over(*row, "user_group")
+    unlike = (
+        training.select(*row, "user_group", "sources")
+        .explode("sources")
+        .unnest("sources")
+        .with_columns(signed_share=pl.when(_in_group("A")).then(share).otherwise(-share))
+        .group_by(*row, "model_name")
+        .agg(pl.col("signed_share").sum())
+        .group_by(row)
+        .agg(unlike_sources_pp=100 * pl.col("signed_share").abs().sum() / 2)
+    )
     a, b = pl.col("epochs_a"), pl.col("epochs_b")
-    return wide.with_columns(
-        exposure_ratio=pl.when(a.is_not_null(), b.is_not_null()).then(pl.max_horizontal(a / b, b / a))
+    both = a.is_not_null() & b.is_not_null()
+    return (
+        wide.with_columns(exposure_ratio=pl.when(both).then(pl.max_horizontal(a / b, b / a)))
+        .join(unlike, on=row, how="left", maintain_order="left")
+        .with_columns(pl.when(both).then("unlike_sources_pp"))
     )
 
 

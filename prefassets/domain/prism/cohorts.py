@@ -1,11 +1,20 @@
 """Which pairs a cohort learns from, which it is judged on, and whose prompts the base model answers itself."""
 
 import hashlib
+from enum import Enum
 from functools import cache
 
 import polars as pl
 
 from prefassets.domain.training.recipe import digest
+
+
+class Matching(Enum):
+    """What A and B of a split learn from alike."""
+
+    NONE = "as large as they are"
+    PAIRS = "equally many pairs"
+    SOURCES = "equally many pairs of each source model"  # and they are judged on such pairs too
 
 
 def training_pairs(
@@ -16,7 +25,7 @@ def training_pairs(
     user_group: str | None,
     held_out_fold: int,
     max_pairs: int | None,
-    match_groups: bool = False,
+    matching: Matching = Matching.NONE,
 ) -> pl.DataFrame:
     """The pairs of one cohort outside the held-out fold, ordered by pair_id.
 
@@ -25,8 +34,9 @@ def training_pairs(
         split, user_group: the cohort; both None for everyone.
         max_pairs: at most this many. Which ones is decided by the hash of the pair_id: the same for every seed, a
             subset of what a larger cap takes, and blind to who or what is in the pair.
-        match_groups: at most as many as the smaller group of the split has, so that A and B learn from equally many
-            pairs. Everyone is not matched: there is no other group.
+        matching: with PAIRS, at most as many as the smaller group of the split has. With SOURCES, of each source model
+            (`model_name`) at most as many as the group with fewer of them has, and a cap takes from the models in
+            proportion, the same from A and from B. Everyone is not matched: there is no other group.
     """
     seen = pairs.lazy().join(folds.lazy().filter(pl.col("fold") != held_out_fold), on="user_id", how="semi")
     if split is None:
@@ -34,8 +44,12 @@ def training_pairs(
     else:
         members = groups.lazy().filter(pl.col("split") == split).select("user_id", "user_group")
         of_split = seen.join(members, on="user_id").collect()
+        if matching is Matching.SOURCES:
+            of_split = _of_equal_sources(of_split)
         kept = of_split.filter(pl.col("user_group") == user_group).select(pairs.columns)
-        if match_groups:
+        if matching is Matching.SOURCES:
+            return kept.head(len(kept) if max_pairs is None else max_pairs).sort("pair_id")
+        if matching is Matching.PAIRS:
             smaller = min(int((of_split["user_group"] == group).sum()) for group in "AB")
             max_pairs = smaller if max_pairs is None else min(smaller, max_pairs)
     if max_pairs is not None and len(kept) > max_pairs:
@@ -49,15 +63,43 @@ def _hash(pair_id: str) -> bytes:
     return hashlib.sha256(pair_id.encode()).digest()
 
 
+def _of_equal_sources(of_split: pl.DataFrame) -> pl.DataFrame:
+    """Of each source model equally many pairs of A as of B: all of the group with fewer, the first by hash of
+    the other.
+
+    The rows of a group are ordered such that its first n have the mix of all, and A's first n that of B's first n: the
+    k-th of a model's m pairs stands at (k - 1/2) / m.
+    """
+    ordered = of_split.with_columns(hash=pl.Series(map(_hash, of_split["pair_id"]), dtype=pl.Binary)).sort("hash")
+    fewer = pl.min_horizontal((pl.col("user_group") == group).sum().over("model_name") for group in "AB")
+    place = pl.int_range(pl.len()).over("user_group", "model_name")
+    return (
+        ordered.with_columns(fewer=fewer, place=place)
+        .filter(pl.col("place") < pl.col("fewer"))
+        .sort((pl.col("place") + 0.5) / pl.col("fewer"), "model_name")
+    )
+
+
 def held_out_pairs(
-    pairs: pl.DataFrame, folds: pl.DataFrame, groups: pl.DataFrame, split: str | None, held_out_fold: int
+    pairs: pl.DataFrame,
+    folds: pl.DataFrame,
+    groups: pl.DataFrame,
+    split: str | None,
+    held_out_fold: int,
+    matching: Matching = Matching.NONE,
 ) -> pl.DataFrame:
-    """The pairs that a cohort's adapter is scored on, ordered by pair_id: of both groups of its split."""
+    """The pairs that a cohort's adapter is scored on, ordered by pair_id: of both groups of its split.
+
+    They are the same for A's adapter and for B's. With `Matching.SOURCES` they too are equally many of A as of B of
+    each source model, because A's adapter on A's pairs is compared with B's on B's.
+    """
     unseen = pairs.join(folds.filter(pl.col("fold") == held_out_fold), on="user_id", how="semi")
     if split is not None:
         members = groups.filter(pl.col("split") == split, pl.col("user_group").is_not_null())
-        unseen = unseen.join(members, on="user_id", how="semi")
-    return unseen.sort("pair_id")
+        unseen = unseen.join(members.select("user_id", "user_group"), on="user_id")
+        if matching is Matching.SOURCES:
+            unseen = _of_equal_sources(unseen)
+    return unseen.select(pairs.columns).sort("pair_id")
 
 
 def sampled_prompts(pairs: pl.DataFrame, number: int) -> pl.DataFrame:

@@ -208,6 +208,7 @@ def test_exposure_is_steps_times_batch_over_pairs():
             "user_group": ["A", "B"],
             "users": [390, 1_003],
             "pairs": [5_049, 13_015],
+            "sources": [[{"model_name": "x", "pairs": 5_049}], [{"model_name": "x", "pairs": 13_015}]],
             "steps": 2_000,
             "batch_size": 8,
         }
@@ -218,7 +219,36 @@ def test_exposure_is_steps_times_batch_over_pairs():
     (swapped,) = exposure(training.with_columns(user_group=pl.Series(["B", "A"]))).to_dicts()
     assert swapped["exposure_ratio"] == row["exposure_ratio"]
     (empty,) = exposure(training.with_columns(pairs=pl.Series([0, 13_015]))).to_dicts()
-    assert (empty["epochs_a"], empty["exposure_ratio"]) == (None, None)
+    assert (empty["epochs_a"], empty["exposure_ratio"], empty["unlike_sources_pp"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "unlike"),
+    [
+        ({"x": 30, "y": 10}, {"x": 60, "y": 20}, 0),
+        ({"x": 30, "y": 10}, {"x": 10, "y": 30}, 50),
+        ({"x": 10, "y": 10}, {"x": 10, "z": 10}, 50),
+        ({"x": 4}, {"y": 40}, 100),
+    ],
+)
+def test_groups_are_as_unlike_in_source_models_as_pairs_would_have_to_change_theirs(a, b, unlike):
+    training = pl.DataFrame(
+        [
+            {
+                "study": "s",
+                "split": "age",
+                "fold": 0,
+                "user_group": group,
+                "users": 1,
+                "steps": 1,
+                "batch_size": 1,
+                "pairs": sum(mix.values()),
+                "sources": [{"model_name": name, "pairs": pairs} for name, pairs in mix.items()],
+            }
+            for group, mix in (("A", a), ("B", b))
+        ]
+    )
+    assert exposure(training)["unlike_sources_pp"].item() == pytest.approx(unlike)
 
 
 # ---- sample ratio

@@ -1,9 +1,12 @@
 """A cohort learns from its own pairs outside the held-out fold; matched groups from equally many."""
 
+from collections import Counter
+
+import numpy as np
 import polars as pl
 import pytest
 
-from prefassets.domain.prism.cohorts import training_pairs
+from prefassets.domain.prism.cohorts import Matching, held_out_pairs, training_pairs
 
 # Fold 0 is held out. Outside it A has a1 (6 pairs) and a2 (6), B has b1 (5); n is in neither group.
 PAIRS_OF = {"a0": 9, "a1": 6, "a2": 6, "b0": 2, "b1": 5, "n": 3}
@@ -17,8 +20,8 @@ GROUPS = pl.DataFrame(
 
 
 def ids(group, fold=0, cap=None, match=False, groups=GROUPS):
-    split = None if group is None else "age"
-    return training_pairs(PAIRS, FOLDS, groups, split, group, fold, cap, match)["pair_id"].to_list()
+    split, matching = None if group is None else "age", Matching.PAIRS if match else Matching.NONE
+    return training_pairs(PAIRS, FOLDS, groups, split, group, fold, cap, matching)["pair_id"].to_list()
 
 
 def test_without_matching_a_group_learns_from_all_its_pairs_outside_the_fold():
@@ -48,3 +51,110 @@ def test_the_smaller_of_cap_and_match_holds():
 def test_with_nobody_to_compare_with_nothing_is_learned():
     alone = GROUPS.filter(pl.col("user_group") == "A")
     assert ids("A", match=True, groups=alone) == []
+
+
+# ---- source models
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """300 users dealt to five folds, A, B and neither; A's pairs are mostly of `large`, B's of `small`."""
+    rng = np.random.default_rng(4)
+    users = pl.DataFrame(
+        {
+            "user_id": [f"u{number}" for number in range(300)],
+            "fold": rng.integers(5, size=300),
+            "user_group": rng.choice(["A", "B", None], 300, p=[0.5, 0.4, 0.1]),
+        }
+    )
+    mix = {"A": [0.6, 0.3, 0.1, 0.0], "B": [0.2, 0.7, 0.05, 0.05], None: [0.25] * 4}
+    pairs = [
+        (f"{user}.{turn}", user, rng.choice(["large", "small", "rare", "of B alone"], p=mix[group]))
+        for user, _, group in users.iter_rows()
+        for turn in range(rng.integers(1, 20))
+    ]
+    groups = users.select("user_id", "user_group", split=pl.lit("age"))
+    return pl.DataFrame(pairs, ["pair_id", "user_id", "model_name"], orient="row"), users, groups
+
+
+def of_same_sources(mixed, group, fold, cap=None):
+    pairs, folds, groups = mixed
+    return training_pairs(pairs, folds, groups, "age", group, fold, cap, Matching.SOURCES)
+
+
+def judged(mixed, fold, matching):
+    """The held-out pairs of the split, by the group of their user."""
+    pairs, folds, groups = mixed
+    rows = held_out_pairs(pairs, folds, groups, "age", fold, matching).join(groups, on="user_id")
+    return {group: rows.filter(user_group=group) for group in "AB"}
+
+
+def fewer_of_each(a, b):
+    """Multisets of models; their intersection keeps of each model the smaller count."""
+    return Counter(a["model_name"]) & Counter(b["model_name"])
+
+
+@pytest.mark.parametrize("fold", range(5))
+def test_of_each_source_model_both_groups_learn_from_as_many_pairs_as_the_one_with_fewer_has(mixed, fold):
+    pairs, folds, groups = mixed
+    all_of = {g: training_pairs(pairs, folds, groups, "age", g, fold, None) for g in "AB"}
+    for group in "AB":
+        kept = of_same_sources(mixed, group, fold)
+        assert Counter(kept["model_name"]) == fewer_of_each(all_of["A"], all_of["B"])
+        assert set(kept["pair_id"]) <= set(all_of[group]["pair_id"])
+
+
+@pytest.mark.parametrize("fold", range(5))
+def test_they_are_judged_on_as_many_of_each_source_model_too(mixed, fold):
+    free, matched = (judged(mixed, fold, matching) for matching in (Matching.NONE, Matching.SOURCES))
+    for group in "AB":
+        assert Counter(matched[group]["model_name"]) == fewer_of_each(free["A"], free["B"])
+        assert set(matched[group]["pair_id"]) <= set(free[group]["pair_id"])
+
+
+@pytest.mark.parametrize("fold", range(5))
+def test_nobody_who_is_judged_is_learned_from(mixed, fold):
+    _, folds, _ = mixed
+    held_out = set(folds.filter(fold=fold)["user_id"])
+    for group, rows in judged(mixed, fold, Matching.SOURCES).items():
+        assert set(rows["user_id"]) <= held_out
+        assert not held_out & set(of_same_sources(mixed, group, fold)["user_id"])
+
+
+@pytest.mark.parametrize("matching", [Matching.PAIRS, Matching.SOURCES])
+def test_which_pairs_are_taken_does_not_depend_on_the_order_of_rows(mixed, matching):
+    shuffled = [rows.sample(fraction=1, shuffle=True, seed=5) for rows in mixed]
+    for cap in (None, 100):
+        for group in "AB":
+            assert training_pairs(*mixed, "age", group, 0, cap, matching).equals(
+                training_pairs(*shuffled, "age", group, 0, cap, matching)
+            )
+    assert held_out_pairs(*mixed, "age", 0, matching).equals(held_out_pairs(*shuffled, "age", 0, matching))
+
+
+@pytest.mark.parametrize("cap", [1, 7, 100, 400])
+def test_a_cap_leaves_the_mixes_of_both_groups_equal_and_as_they_were(mixed, cap):
+    whole = Counter(of_same_sources(mixed, "A", 0)["model_name"])
+    a, b = (Counter(of_same_sources(mixed, group, 0, cap)["model_name"]) for group in "AB")
+    assert a == b
+    assert a.total() == cap
+    for model, pairs in whole.items():
+        assert abs(a[model] - cap * pairs / whole.total()) < 2
+
+
+def test_under_a_cap_of_half_as_many_a_group_learns_from_some_of_the_same_pairs(mixed):
+    few, many = (set(of_same_sources(mixed, "A", 0, cap)["pair_id"]) for cap in (200, 400))
+    assert few < many
+
+
+def test_a_source_model_that_only_one_group_has_is_left_out(mixed):
+    assert "of B alone" in set(judged(mixed, 0, Matching.NONE)["B"]["model_name"])
+    assert "of B alone" not in set(of_same_sources(mixed, "B", 0)["model_name"])
+    assert "of B alone" not in set(judged(mixed, 0, Matching.SOURCES)["B"]["model_name"])
+
+
+def test_the_baseline_learns_from_all_pairs_and_is_judged_on_all(mixed):
+    pairs, folds, groups = mixed
+    learned = training_pairs(pairs, folds, groups, None, None, 0, None, Matching.SOURCES)
+    unseen = held_out_pairs(pairs, folds, groups, None, 0, Matching.SOURCES)
+    assert sorted([*learned["pair_id"], *unseen["pair_id"]]) == sorted(pairs["pair_id"])
