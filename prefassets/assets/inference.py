@@ -5,7 +5,7 @@ import polars as pl
 
 from prefassets.assets.automation import AFTER_ANY_CHANGE
 from prefassets.assets.declared import declared
-from prefassets.resources import estimates
+from prefassets.resources import change_noise, estimates
 from prefassets.resources.store import Store
 from prefassets.resources.tables import TABLES
 from prefassets.studies import all_studies
@@ -58,4 +58,21 @@ def estimate(store: Store) -> dg.MaterializeResult:
         for study in all_studies().values():
             store.replace(estimates.TABLE, estimates.estimate_study(connection, study), [study.name])
     rows = store.query(f"select count(*) as rows, count(distinct study) as studies from {estimates.TABLE}").row(0)
+    return dg.MaterializeResult(metadata={"dagster/row_count": rows[0], "studies": rows[1]})
+
+
+@dg.asset(
+    **declared(change_noise.TABLE),
+    deps=[name.split(".") for name in change_noise.READS],
+    group_name=GROUP,
+    kinds={"numpy", "sql"},
+    automation_condition=AFTER_ANY_CHANGE,
+)
+def label_noise(store: Store) -> dg.MaterializeResult:
+    """Each study that repeats another: both simulated with nothing to find, and labelled like real ones."""
+    with store.connect(change_noise.READS) as connection:
+        for study in all_studies().values():
+            repeated = change_noise.read_repeated(connection, study)
+            store.replace(change_noise.TABLE, change_noise.change_noise(repeated), [study.name])
+    rows = store.query(f"select count(*) as rows, count(distinct study) as studies from {change_noise.TABLE}").row(0)
     return dg.MaterializeResult(metadata={"dagster/row_count": rows[0], "studies": rows[1]})

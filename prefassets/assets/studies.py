@@ -25,6 +25,7 @@ def study_row(study: Study) -> dict[str, object]:
         "question": study.question,
         "method": study.method,
         "base_model": study.base_model,
+        "reference": study.reference,
         **{
             name: getattr(trained, name)
             for name in ("steps", "batch_size", "beta", "learning_rate", "max_pairs", "max_length", "log_every")

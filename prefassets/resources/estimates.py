@@ -1,11 +1,12 @@
-"""`verdicts.estimate` of a study from what its SQL tables say, and connections on which it is never out of date."""
+"""`verdicts.estimate` of a study from what its SQL tables say, and connections on which nothing is out of date."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 
 import duckdb
 import polars as pl
 
+from prefassets.resources import change_noise
 from prefassets.resources.cells import states_of_all
 from prefassets.resources.progress import progress_bar
 from prefassets.resources.sql_tables import all_tables, with_dependencies
@@ -26,6 +27,8 @@ _SCORED = """
         group by all having count(distinct adapter) = 2
     ) as paired using (study, split, seed, recipe)
 """
+# What `change` compares them with: each group's own adapters in the study that this one repeats.
+_BEFORE = "where adapter = user_group"
 
 
 def estimate_study(connection: duckdb.DuckDBPyConnection, study: Study) -> pl.DataFrame:
@@ -34,6 +37,9 @@ def estimate_study(connection: duckdb.DuckDBPyConnection, study: Study) -> pl.Da
     from prefassets.domain.inference.two_way import measure
 
     scored = connection.sql(_SCORED, params={"study": study.name}).pl()
+    if study.variant_of is not None:
+        before = connection.sql(_SCORED + _BEFORE, params={"study": study.variant_of}).pl()
+        scored = scored.vstack(before.with_columns(adapter=pl.col("adapter") + " before"))
     by_split = {str(split): rows for (split,), rows in scored.partition_by("split", as_dict=True).items()}
     results = []
     with progress_bar(f"estimates of {study.name}", len(study.expected)) as show:
@@ -54,8 +60,8 @@ def estimate_study(connection: duckdb.DuckDBPyConnection, study: Study) -> pl.Da
 def connect_current(store: Store, tables: Collection[str] | None = None) -> duckdb.DuckDBPyConnection:
     """`store.connect(tables, current=True)` on which what Python makes of cells is of the cells that count now.
 
-    `training.states` is made anew, and `verdicts.estimate` of studies whose cells changed since it was materialised; in
-    memory, nothing is written.
+    `training.states` is made anew, and `verdicts.estimate` and `verdicts.change_noise` of studies whose cells, or those
+    of the study that they repeat, changed since they were materialised; in memory, nothing is written.
     """
     read = with_dependencies(all_tables() if tables is None else tables)
     given = {}
@@ -63,6 +69,8 @@ def connect_current(store: Store, tables: Collection[str] | None = None) -> duck
         given[STATES] = states_of_all(store, all_studies().values())
     if TABLE in read:
         given[TABLE] = _current_estimates(store)
+    if change_noise.TABLE in read:
+        given[change_noise.TABLE] = _current_change_noise(store, given)
     return store.connect(tables, current=True, given=given)
 
 
@@ -81,3 +89,14 @@ def _current_estimates(store: Store) -> pl.DataFrame:
             estimate_study(connection, all_studies()[study]) for study in sorted(outdated) if study in all_studies()
         ]
     return pl.concat([kept, *fresh])
+
+
+def _current_change_noise(store: Store, given: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    made = store.read(change_noise.TABLE)
+    current = [TABLES[change_noise.TABLE].empty()]
+    with store.connect(change_noise.READS, current=True, given=given) as connection:
+        for study in all_studies().values():
+            repeated = change_noise.read_repeated(connection, study)
+            kept = made.filter(study=study.name, digest=repeated.digest)
+            current.append(kept if len(kept) else change_noise.change_noise(repeated))
+    return pl.concat(current)

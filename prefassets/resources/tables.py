@@ -84,8 +84,9 @@ FINGERPRINT = Column(TEXT, "digest of everything that determines the adapter")
 PAIR_ID = Column(TEXT, "`<conversation_id>.<turn>`")
 REASON = _optional(TEXT, "why a value is empty, where one is")
 BASE_MODEL = Column(TEXT, "`tiny`, or a Hugging Face model id")
+REFERENCE = Column(TEXT, "which reference pass: `<base model>@<maximum length>:<precision>`")
 PASS_COLUMNS = {
-    "reference": Column(TEXT, "which pass: `<base model>@<maximum length>:<precision>`"),
+    "reference": REFERENCE,
     "base_model": BASE_MODEL,
     "revision": Column(TEXT, "revision of the base model"),
 }
@@ -361,6 +362,7 @@ TABLES: dict[str, Table] = {
                 "question": Column(TEXT, "what the study asks"),
                 "method": Column(TEXT, "the loss"),
                 "base_model": BASE_MODEL,
+                "reference": REFERENCE,
                 "steps": Column(INTEGER, "optimiser steps per adapter"),
                 "batch_size": Column(INTEGER, "pairs per step"),
                 "beta": Column(REAL, "DPO temperature"),
@@ -575,7 +577,9 @@ TABLES: dict[str, Table] = {
                     "contrast: A's adapter on A's pairs - B's on B's; "
                     "interaction: (A on A - A on B) - (B on A - B on B), the sum of "
                     "advantage_on_a: A on A - B on A, and advantage_on_b: B on B - A on B; "
-                    "difficulty: the baseline on A's pairs - on B's",
+                    "difficulty: the baseline on A's pairs - on B's; "
+                    "change: the contrast minus that of the study that this one repeats with one thing changed, at the "
+                    "seeds and on the users of both",
                 ),
                 "metric": Column(TEXT, "pref_acc (percentage points) or margin (nats x beta)"),
                 "estimate": Column(REAL, "mean over seeds, folds pooled"),
@@ -601,6 +605,35 @@ TABLES: dict[str, Table] = {
                 "pairs_b": Column(INTEGER, "their pairs"),
                 "note": Column(TEXT, "what could not be told, and why"),
                 "digest": Column(TEXT, "digest of what it was made of, as in verdicts.basis"),
+            },
+            ("study",),
+        ),
+        Table(
+            "verdicts.change_noise",
+            "One row per (study, split, readout) whose change of label is counted: how likely noise alone would make "
+            "its label a better one, or a worse, given the label before, if neither study had a difference to find. "
+            "Simulated, and labelled by the SQL of the reported rule.",
+            {
+                "study": STUDY,
+                "split": SPLIT,
+                "readout": Column(TEXT, "held_out or tail, as in verdicts.contrast"),
+                "before_label": Column(TEXT, "label of the study that this one repeats, given which all else is told"),
+                "noise_better": _optional(REAL, "probability that noise alone gives a better label: FIXED or IMPROVED"),
+                "noise_worse": _optional(REAL, "probability that noise alone gives a worse label"),
+                "draws": Column(INTEGER, "simulated pairs of studies with that label before"),
+                "between_seeds_sd_pp": _optional(
+                    REAL, "standard deviation of A - B between seeds, points, pooled over splits and both studies"
+                ),
+                "own_seed_sd_pp": _optional(
+                    REAL, "part of it that the studies do not share at one seed, points, from their common seeds"
+                ),
+                "before_user_sd_pp": _optional(
+                    REAL, "standard deviation of the other study's A - B from its held-out users, points; 0 on the tail"
+                ),
+                "after_user_sd_pp": _optional(REAL, "the same of this study"),
+                "user_correlation": _optional(REAL, "correlation of these two parts between the studies"),
+                "note": Column(TEXT, "what could not be told, and why"),
+                "digest": Column(TEXT, "digest of what it was made of"),
             },
             ("study",),
         ),

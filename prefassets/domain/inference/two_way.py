@@ -26,6 +26,7 @@ QUANTITIES: Mapping[str, Mapping[tuple[str, str], int]] = {
     "advantage_on_a": {("A", "A"): 1, ("B", "A"): -1},
     "advantage_on_b": {("B", "B"): 1, ("A", "B"): -1},
     "difficulty": {("everyone", "A"): 1, ("everyone", "B"): -1},
+    "change": {("A before", "A"): -1, ("B before", "B"): 1, ("A", "A"): 1, ("B", "B"): -1},
 }
 
 
