@@ -383,11 +383,13 @@ def _show_changes(changes: pl.DataFrame, counts: pl.DataFrame, study: Study) -> 
             *(
                 _with_interval(
                     changes,
-                    f"H of {group} [95 %]",
-                    *(f"heterogeneity_{group.lower()}{end}" for end in ("", "_lower", "_upper")),
+                    f"H of {group.upper()} [95 %]",
+                    f"heterogeneity_{group}",
+                    f"heterogeneity_{group}_lower",
+                    f"heterogeneity_{group}_upper",
                     form=".2f",
                 )
-                for group in "AB"
+                for group in "ab"
             ),
         ),
         "table",

@@ -168,8 +168,9 @@ def changes(change: pl.DataFrame, tolerance: float) -> str:
         for place, row in enumerate(change.iter_rows(named=True)):
             axes.fill_between([-tolerance, tolerance], place - 0.06, place + 0.42, color=BAND, lw=0)
             drawing.heading(axes, place - 0.37, row["split"], row["change"])
-            labels = f"{row['before_label']} -> {row['after_label']}"
-            drawing.subheading(axes, place - 0.19, f"expected: {row['expected']}", f"reported rule: {labels}")
+            labels = f"reported rule: {row['before_label']} to {row['after_label']}"
+            said = "" if row["change"] == "no direction expected" else labels
+            drawing.subheading(axes, place - 0.19, f"expected: {row['expected']}", said)
             if row["before_common_pp"] is None:
                 drawing.nothing(axes, place + 0.18)
                 continue

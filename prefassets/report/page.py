@@ -139,13 +139,13 @@ def _weights(study: Study, rows: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     bins, means = rows["weights.histogram"], rows["weights.mean"]
     yardstick, models = rows["weights.yardstick"], rows["weights.source_model"]
     splits = [split for split in study.expected if means["level"].str.starts_with(f"{split}.").any()]
-    of_gaps = weight_figures.by_score_gap(means, yardstick) if not means.filter(dimension="score gap").is_empty() else ""
+    gaps = means.filter(dimension="score gap")
     return {
         "yardstick": yardstick.filter(unit="pair").to_dicts(),
         "weight_correlations": rows["weights.score_gap"].sort("kind").to_dicts(),
         "weights_explained": rows["weights.explained"].filter(state="estimated").to_dicts(),
         "weights_histogram": Markup(weight_figures.histogram(bins, yardstick)) if not bins.is_empty() else None,
-        "weights_by_gap": Markup(of_gaps) if of_gaps else None,
+        "weights_by_gap": Markup(weight_figures.by_score_gap(means, yardstick)) if not gaps.is_empty() else None,
         "weights_by_model": Markup(weight_figures.by_source_model(models)) if not models.is_empty() else None,
         "weights_by_group": Markup(weight_figures.by_group(means, rows["weights.split"], splits)) if splits else None,
         "weights_in_training": rows["weights.in_training"]
@@ -263,11 +263,9 @@ def _interval(lower: float | None, upper: float | None) -> str:
     return "no interval" if lower is None or upper is None else f"[{lower:+.1f}, {upper:+.1f}]"
 
 
-def _between(row: Mapping[str, Any], lower: str = "lower", upper: str = "upper", times: float = 1) -> str:
-    """The interval of a row in three digits."""
-    if row[lower] is None or row[upper] is None:
-        return "[no interval]"
-    return f"[{times * row[lower]:.3g}, {times * row[upper]:.3g}]"
+def _between(row: Mapping[str, Any]) -> str:
+    """The interval of a weight or a correlation."""
+    return "[no interval]" if row["lower"] is None else f"[{row['lower']:.3f}, {row['upper']:.3f}]"
 
 
 def _p(value: float | None) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from prefassets.report import drawing
 from prefassets.report.drawing import BAND, FAINT, GROUP_COLOURS, GROUP_MARKERS, INK, WIDTH
@@ -110,13 +111,15 @@ def by_source_model(models: pl.DataFrame) -> str:
         for place, row in enumerate(ordered.iter_rows(named=True)):
             about = f"{row['pairs']:,} pairs, {row['mean_tokens']:.0f} tokens"
             drawing.subheading(axes, place - 0.27, "", about)
-            axes.text(0, place - 0.27, row["model_name"], va="center", transform=drawing.across(axes))
+            name = row["model_name"].rpartition("/")[2]  # without the publisher, it fits beside the numbers
+            axes.text(0, place - 0.27, name, va="center", transform=drawing.across(axes))
             for lane, (mean, lower, upper, filled) in enumerate(shown):
                 if row[mean] is not None:
                     values = row[mean], row[lower], row[upper]
                     colour = INK if filled else FAINT
                     drawing.interval(axes, place + 0.04 + 0.24 * lane, values, colour, "o", filled, size=4)
         axes.set_xlim(low - 0.04 * (high - low) - 1e-3, high + 0.04 * (high - low) + 1e-3)
+        axes.xaxis.set_major_locator(MaxNLocator(6, prune="both"))  # a label at either end would be cut off
         axes.set_xlabel("mean weight of the model's pairs")
         drawing.legend(
             figure,
@@ -157,6 +160,7 @@ def by_group(means: pl.DataFrame, compared: pl.DataFrame, splits: Sequence[str])
                     values = row["mean_weight"], row["lower"], row["upper"]
                     drawing.interval(axes, height, values, colour, GROUP_MARKERS[group], size=4)
         axes.set_xlim(low - 0.04 * (high - low) - 1e-3, high + 0.04 * (high - low) + 1e-3)
+        axes.xaxis.set_major_locator(MaxNLocator(6, prune="both"))  # a label at either end would be cut off
         axes.set_xlabel("weight of a pair; right of each name: mean of A - mean of B")
         drawing.legend(
             figure,
