@@ -95,6 +95,13 @@ def panel(
     return figure, stacked
 
 
+def keep_labels_inside(axes: Axes) -> None:
+    """Leave out the ticks whose labels the figure's sides would cut: axes of `rows` are as wide as the figure."""
+    left, right = axes.get_xlim()
+    room = 0.04 * (right - left)
+    axes.set_xticks([tick for tick in axes.get_xticks() if left + room <= tick <= right - room])
+
+
 def across(axes: Axes) -> Transform:
     """Horizontally the width of the axes, vertically its data."""
     return axes.get_yaxis_transform()

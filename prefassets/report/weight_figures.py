@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import polars as pl
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from prefassets.report import drawing
 from prefassets.report.drawing import BAND, FAINT, GROUP_COLOURS, GROUP_MARKERS, INK, WIDTH
@@ -119,7 +118,7 @@ def by_source_model(models: pl.DataFrame) -> str:
                     colour = INK if filled else FAINT
                     drawing.interval(axes, place + 0.04 + 0.24 * lane, values, colour, "o", filled, size=4)
         axes.set_xlim(low - 0.04 * (high - low) - 1e-3, high + 0.04 * (high - low) + 1e-3)
-        axes.xaxis.set_major_locator(MaxNLocator(6, prune="both"))  # a label at either end would be cut off
+        drawing.keep_labels_inside(axes)
         axes.set_xlabel("mean weight of the model's pairs")
         drawing.legend(
             figure,
@@ -160,7 +159,7 @@ def by_group(means: pl.DataFrame, compared: pl.DataFrame, splits: Sequence[str])
                     values = row["mean_weight"], row["lower"], row["upper"]
                     drawing.interval(axes, height, values, colour, GROUP_MARKERS[group], size=4)
         axes.set_xlim(low - 0.04 * (high - low) - 1e-3, high + 0.04 * (high - low) + 1e-3)
-        axes.xaxis.set_major_locator(MaxNLocator(6, prune="both"))  # a label at either end would be cut off
+        drawing.keep_labels_inside(axes)
         axes.set_xlabel("weight of a pair; right of each name: mean of A - mean of B")
         drawing.legend(
             figure,
