@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import duckdb
+
 LAUNCHED = """
 import json
 from prefassets.launch import Launcher, RunFailed
@@ -73,3 +75,40 @@ def test_rows_that_failed_a_blocking_check_are_made_again_and_never_built_upon(c
     assert "check no_user_is_on_both_sides_of_a_fold of prism/folds failed: {'users': ['user" in done.stdout
     assert "raw data, pairs, covariates, folds" in done.stdout
     assert done.stdout.splitlines()[-1] == "True"
+
+
+WEIGHED = """
+import json
+from dataclasses import replace
+import prefassets_tests.short_demo
+from prefassets.domain.training import on_policy
+from prefassets.launch import Launcher
+from prefassets.studies import all_studies
+
+on_policy.PROMPTS = 16
+launcher = Launcher()
+study = all_studies()["demo"]
+by_method = [study, replace(study, method="wpo"), replace(study, method="wpo")]
+print(json.dumps([list(launcher.prepare(study)) for study in by_method]))
+print(len(launcher.store.read("model.on_policy")))
+"""
+
+
+def test_a_method_that_weighs_gets_the_base_models_own_answers_once(copied_home):
+    done = subprocess.run(
+        [sys.executable, "-c", WEIGHED], env=copied_home.environment, capture_output=True, text=True, check=True
+    )
+    prepared, answers = map(json.loads, done.stdout.splitlines())
+    files = "splits and study files"
+    assert prepared == [[files], [files, "answers of tiny itself, to read weights against"], [files]]
+    assert answers == 3 * 16
+
+
+def test_weights_are_judged_with_everything_else(demo_home):
+    with duckdb.connect(str(demo_home.folder / "warehouse.duckdb"), read_only=True) as connection:
+        ((pairs, weights, parts),) = connection.execute(
+            "select (select count(*) from prism.pairs), (select count(*) from model.wpo_weights),"
+            " (select count(*) from weights.explained)"
+        ).fetchall()
+    assert weights == pairs > 1_000
+    assert parts == 4

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from prefassets.domain.prism.cohorts import Matching, held_out_pairs, training_pairs
+from prefassets.domain.prism.cohorts import Matching, held_out_pairs, sampled_prompts, training_pairs
 
 # Fold 0 is held out. Outside it A has a1 (6 pairs) and a2 (6), B has b1 (5); n is in neither group.
 PAIRS_OF = {"a0": 9, "a1": 6, "a2": 6, "b0": 2, "b1": 5, "n": 3}
@@ -158,3 +158,18 @@ def test_the_baseline_learns_from_all_pairs_and_is_judged_on_all(mixed):
     learned = training_pairs(pairs, folds, groups, None, None, 0, None, Matching.SOURCES)
     unseen = held_out_pairs(pairs, folds, groups, None, 0, Matching.SOURCES)
     assert sorted([*learned["pair_id"], *unseen["pair_id"]]) == sorted(pairs["pair_id"])
+
+
+def test_sampled_prompts_differ_and_depend_on_neither_order_nor_how_many_are_wanted():
+    pairs = pl.DataFrame(
+        {
+            "pair_id": [f"c{number}.1" for number in range(40)],
+            "prompt": [[{"role": "user", "content": f"question {number % 30}"}] for number in range(40)],
+        }
+    )
+    few, all_there_are = sampled_prompts(pairs, 10), sampled_prompts(pairs, 100)
+    assert few["pair_id"].is_sorted()
+    assert len({str(prompt) for prompt in few["prompt"]}) == 10
+    assert len(all_there_are) == 30
+    assert set(few["pair_id"]) < set(all_there_are["pair_id"])
+    assert sampled_prompts(pairs.sample(fraction=1, shuffle=True, seed=1), 10).equals(few)
