@@ -1,6 +1,7 @@
 """Estimates of a home: what counts in them, when they are out of date, and verdicts on them as of now."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -10,7 +11,7 @@ import pytest
 
 from prefassets.assets.inference import estimate
 from prefassets.assets.studies import studies
-from prefassets.resources import estimates
+from prefassets.resources import change_noise, estimates
 from prefassets.resources.cells import artifact
 from prefassets.resources.estimates import connect_current, estimate_study
 from prefassets.resources.power import noise_of
@@ -18,6 +19,7 @@ from prefassets.resources.tables import TABLES
 from prefassets.studies import all_studies
 
 STUDY, OTHER = all_studies()["demo"], all_studies()["dpo_w2"]
+VARIANT = all_studies()["demo_placebos"]  # of the demo, with two of its three seeds
 USERS, PAIRS_EACH = 40, 8
 VERDICT = ["verdicts.verdict"]
 
@@ -157,6 +159,102 @@ def test_a_baseline_of_another_recipe_gives_no_difficulty(home):
     assert "difficulty" not in set(made("another")["quantity"])
 
 
+# ---- a study that repeats another with one thing changed
+
+
+def made(store, study):
+    with store.connect(estimates.READS, current=True) as connection:
+        return estimate_study(connection, study)
+
+
+@pytest.fixture
+def repeated_home(home):
+    """A variant of the demo finished in `personalisation`, where its adapters of A are less good, and in `region`."""
+    for cell in cells_of(VARIANT, "personalisation"):
+        finish(home, cell, lift=1.0, seed=1)
+    for cell in cells_of(VARIANT, "region"):
+        finish(home, cell, seed=1)
+    return home
+
+
+def test_the_change_is_that_of_verdicts_contrast_at_the_seeds_of_both_studies(repeated_home):
+    tables = [estimates.TABLE, "verdicts.method_change", "verdicts.contrast"]
+    with connect_current(repeated_home, tables) as connection:
+        rows = connection.sql("from verdicts.method_change where readout = 'held_out'").pl().to_dicts()
+        differences = {
+            (study, split, seed): points
+            for study, split, seed, points in connection.sql(
+                "select study, split, seed, difference_pp from verdicts.contrast"
+                " where readout = 'held_out' and metric = 'pref_acc'"
+            ).fetchall()
+        }
+    assert {row["split"] for row in rows} == {"personalisation", "region"}
+    assert_finite(rows)
+    for row in rows:
+        by_seed = [
+            differences[VARIANT.name, row["split"], seed] - differences["demo", row["split"], seed]
+            for seed in (42, 123)
+        ]
+        assert row["common_seeds"] == 2
+        assert row["change_pp"] == pytest.approx(np.mean(by_seed), rel=1e-9)
+        assert row["mean_change_pp"] == pytest.approx(np.mean(by_seed), rel=1e-9)
+        assert row["lower_pp"] < row["change_pp"] < row["upper_pp"]
+    found = {row["split"]: row for row in rows}
+    assert found["personalisation"]["reading"].startswith("Cannot tell what demo_placebos instead of demo does")
+    assert found["personalisation"]["adjustment"] == "Holm over 2 directional splits"
+
+
+def test_the_study_that_is_repeated_has_no_change_of_its_own(repeated_home):
+    assert "change" not in set(made(repeated_home, STUDY)["quantity"])
+    changed = made(repeated_home, VARIANT).filter(quantity="change")
+    assert set(changed["split"]) == {"personalisation", "region"}
+    assert set(changed["metric"]) == {"pref_acc", "margin"}
+
+
+def test_a_variant_of_an_unfinished_study_still_has_its_own_estimates(repeated_home):
+    whole = made(repeated_home, VARIANT)
+    for cell in STUDY.cells:
+        repeated_home.discard(artifact(cell))
+    alone = made(repeated_home, VARIANT)
+    assert alone.drop("digest").equals(whole.filter(pl.col("quantity") != "change").drop("digest"))
+    with connect_current(repeated_home, ["verdicts.method_change", "verdicts.method_change_count"]) as connection:
+        assert connection.sql("from verdicts.method_change").pl().is_empty()
+        assert connection.sql("from verdicts.method_change_count").pl().is_empty()
+
+
+def test_a_change_between_studies_with_other_folds_stands_on_the_users_of_both(home):
+    matched = all_studies()["dpo_matched"]  # five folds, a variant of a study that holds out fold 0
+    fold = [range(start, start + 8) for start in range(0, USERS, 8)]
+    for number, study in enumerate((OTHER, matched)):
+        for cell in cells_of(study, "age", {42, 123}):
+            finish(home, cell, users=fold[cell.fold], seed=number)
+    row = made(home, matched).filter(split="age", quantity="change", metric="pref_acc").row(0, named=True)
+    assert (row["users_a"], row["users_b"], row["seeds"]) == (4, 4, 2)
+    assert row["note"] == "users left out because not every adapter and seed scored them: 32"
+    whole = made(home, matched).filter(split="age", quantity="contrast", metric="pref_acc").row(0, named=True)
+    assert (whole["users_a"], whole["users_b"], whole["note"]) == (20, 20, "")
+
+
+def test_in_a_chain_each_study_changes_from_the_one_before_it(repeated_home, monkeypatch):
+    last = replace(VARIANT, name="last", variant_of=VARIANT.name)
+    every = all_studies() | {"last": last}
+    for module in ("prefassets.assets.studies", "prefassets.resources.estimates"):
+        monkeypatch.setattr(f"{module}.all_studies", lambda: every)
+    assert dg.materialize([studies], resources={"store": repeated_home}).success
+    for cell in cells_of(last, "region"):
+        finish(repeated_home, cell, seed=1)  # the same margins as the study before
+    with connect_current(repeated_home, ["verdicts.method_change"]) as connection:
+        found = {
+            (row["study"], row["variant_of"]): row["change_pp"]
+            for row in connection.sql("from verdicts.method_change where split = 'region' and readout = 'held_out'")
+            .pl()
+            .to_dicts()
+        }
+    assert set(found) == {(VARIANT.name, "demo"), ("last", VARIANT.name)}
+    assert found["last", VARIANT.name] == 0.0
+    assert found[VARIANT.name, "demo"] != 0.0
+
+
 # ---- what is missing
 
 
@@ -288,6 +386,51 @@ def test_current_verdicts_estimate_exactly_the_studies_that_are_outdated(home, e
     assert home.read(estimates.TABLE).equals(before)  # nothing is written
     assert now.filter(study="demo").sort(pl.all()).equals(before.filter(study="demo").sort(pl.all()))
     assert numbers(now.filter(study=OTHER.name)) != numbers(before.filter(study=OTHER.name))
+
+
+def test_a_variant_is_outdated_when_what_it_is_compared_with_changes(repeated_home, estimated):
+    materialize(repeated_home)
+    estimated.clear()
+    connect_current(repeated_home, VERDICT)
+    assert estimated == []
+    finish(
+        repeated_home, next(cell for cell in STUDY.cells if cell.cohort == "age.A"), seed=2
+    )  # no split of the variant
+    connect_current(repeated_home, VERDICT)
+    assert estimated == ["demo"]
+    materialize(repeated_home)
+    finish(repeated_home, cells_of(STUDY, "region")[0], seed=2)
+    outdated = "The estimate is not of the cells and the plan that now count; materialise verdicts/estimate."
+    assert verdicts(repeated_home.connect(VERDICT, current=True), VARIANT.name)["region"]["sentence"] == outdated
+    with repeated_home.connect(["verdicts.method_change"], current=True) as connection:
+        readings = connection.sql("select distinct reading from verdicts.method_change where readout = 'held_out'")
+        assert readings.fetchall() == [(outdated,)]
+    estimated.clear()
+    connect_current(repeated_home, VERDICT)
+    assert estimated == ["demo", VARIANT.name]
+
+
+def test_noise_is_simulated_again_exactly_where_what_it_is_made_of_changed(repeated_home, monkeypatch):
+    simulated = []
+    simulate = change_noise.change_noise
+
+    def watched(repeated):
+        if repeated.labels:
+            simulated.append(repeated.study)
+        return simulate(repeated)
+
+    monkeypatch.setattr(change_noise, "change_noise", watched)
+    materialize(repeated_home)
+    noise = [change_noise.TABLE]
+    with connect_current(repeated_home, noise) as connection:
+        repeated_home.replace(change_noise.TABLE, connection.sql(f"from {change_noise.TABLE}").pl(), [VARIANT.name])
+    assert simulated == [VARIANT.name]
+    connect_current(repeated_home, noise)
+    connect_current(repeated_home, VERDICT)
+    assert simulated == [VARIANT.name]
+    finish(repeated_home, cells_of(STUDY, "personalisation")[0], lift=1.5, seed=2)
+    connect_current(repeated_home, noise)
+    assert simulated == [VARIANT.name] * 2
 
 
 def test_what_reads_no_estimate_makes_none(home, estimated):

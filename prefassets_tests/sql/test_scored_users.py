@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from prefassets.domain.prism.cohorts import Matching
-from prefassets_tests.sql.small_study import margins, tables
+from prefassets_tests.sql.small_study import frame, margins, tables
 
 A = margins("age.A", 42, [1, 2, 3, -4, 1, -1, -1, -1, None, None])
 B = margins("age.B", 42, [1, 1, -1, -1, 1, 0, -1, -1, None, None])
@@ -99,3 +99,28 @@ def test_a_result_in_one_split_makes_the_others_of_the_study_outdated(run_sql):
     rows = dict(run_sql("verdicts.basis", both).select("split", "digest").rows())
     assert set(rows) == {"age", "safety"}
     assert digest(run_sql, given).isdisjoint(rows.values())
+
+
+def test_the_digest_of_a_study_that_repeats_another_changes_with_that_ones_own_group_adapters(run_sql):
+    def of(*rows, variant_of="before"):
+        key = {"recipe": "r", "fold": 0, "fingerprint": "f", "user_group": "A", "pairs": 4, "correct": 2}
+        study = [{"study": "after", "variant_of": variant_of}, {"study": "before"}, {"study": "other"}]
+        split = [{"study": "after", "split": "age"}, {"study": "before", "split": "age"}]
+        split += [{"study": "before", "split": "region"}]
+        given = {
+            "verdicts.scored_users": frame("verdicts.scored_users", [key | dict(row) for row in (own, *rows)]),
+            "studies.study": frame("studies.study", study),
+            "studies.split": frame("studies.split", split),
+        }
+        return dict(run_sql("verdicts.basis", given).select("study", "digest").rows()).get("after")
+
+    own = {"study": "after", "split": "age", "seed": 1, "adapter": "A", "user_id": "u"}
+    before = own | {"study": "before"}
+    alone = of()
+    assert alone is not None
+    assert of(before) not in (None, alone)
+    assert of(before | {"correct": 3}) != of(before)
+    assert of(before | {"fingerprint": "trained again"}) != of(before)
+    assert of(before, variant_of=None) == of(variant_of=None) == alone
+    for not_compared in ({"adapter": "B"}, {"adapter": "everyone"}, {"split": "region"}, {"study": "other"}):
+        assert of(before, before | {"user_id": "v"} | not_compared) == of(before)

@@ -38,7 +38,7 @@ changed as (
         if(
             after.method <> before.method,
             upper(after.method) || ' instead of ' || upper(before.method),
-            'what ' || after.study || ' changes'
+            after.study || ' instead of ' || before.study
         ) as what
     from studies.study as after
     join studies.study as before on before.study = after.variant_of
@@ -134,26 +134,27 @@ told as (
                 || 'this size in another split need not be of that split.', what, measured)
             when differs and equivalent then format(
                 '{} changes A - B, but by less than the {:.1f} points that count as none: {}.',
-                upper(what[1]) || what[2:], null_tolerance_pp, measured)
+                what, null_tolerance_pp, measured)
             when differs and role = 'directional' then format(
                 '{} moves A - B {} what was expected: {}.',
-                upper(what[1]) || what[2:], if(sign(change_pp) = expected_sign, 'towards', 'away from'), measured)
+                what, if(sign(change_pp) = expected_sign, 'towards', 'away from'), measured)
             when differs then format(
                 'Found, not foreseen: {} moves A - B by {}; to confirm it, fix the direction and use fresh seeds and folds.',
                 what, measured)
             when equivalent then format(
                 '{} changes A - B by less than {:.1f} points: {}, equivalence p = {:.2g}.',
-                upper(what[1]) || what[2:], null_tolerance_pp, measured, p_equivalence)
+                what, null_tolerance_pp, measured, p_equivalence)
             else format(
                 'Cannot tell what {} does to A - B: {}; {:.1f} points would be found in 80 % of repetitions.',
                 what, measured, minimum_detectable_pp)
         end as on_change,
         case
             when obstacle is not null or not corrects_support or is_control then null
-            when equivalent then 'Support mismatch explains no more than that.'
+            when equivalent then 'As far as weights correct it, support mismatch explains no more than that.'
             when differs and role = 'directional' and sign(change_pp) = expected_sign then
-                'So would support mismatch that had hidden part of the difference.'
-            when differs and role = 'directional' then 'So support mismatch was not what hid the difference.'
+                'As it would if support mismatch had hidden part of the difference.'
+            when differs and role = 'directional' then
+                'As far as weights correct it, support mismatch did not hide the difference.'
         end as on_support,
         case
             when heterogeneity_state is null then null

@@ -42,11 +42,18 @@ counted as (
         ) as probability_of_number
     from directed
     group by all
+),
+
+told as (
+    select
+        * exclude (probability_of_number),
+        list_sum(probability_of_number[better + 1:]) as at_least,
+        if(at_least > 1, 1, at_least) as p_as_many_better  -- what floating point leaves above
+    from counted
 )
 
 select
-    * exclude (probability_of_number),
-    least(1, list_sum(probability_of_number[better + 1:])) as p_as_many_better,
+    * exclude (at_least),
     case
         when not_match_before = 0 then format('{} of {} labels were MATCH before, so none could become better.', splits, splits)
         else concat(
@@ -56,8 +63,8 @@ select
                 when better_by_noise is null then 'what noise alone would give is not known.'
                 when better = 0 then format('noise alone would make {:.1f} of them better.', better_by_noise)
                 else format('noise alone would make {:.1f} of them better, and at least {} in {:.0f} % of repetitions.',
-                    better_by_noise, better, 100 * least(1, list_sum(probability_of_number[better + 1:])))
+                    better_by_noise, better, 100 * p_as_many_better)
             end)
     end as sentence
-from counted
+from told
 order by study, readout

@@ -72,8 +72,9 @@ def measure(
 
     `contrast` = A's adapter on A's pairs - B's on B's. `interaction` = (A on A - A on B) - (B on A - B on B), in which
     the difficulty of a group's pairs cancels; it is the sum of `advantage_on_a` = A on A - B on A and `advantage_on_b`
-    = B on B - A on B. `difficulty` = the baseline adapter on A's pairs - on B's. Each is a difference of means over
-    pairs, pooled over the folds of a seed.
+    = B on B - A on B. `difficulty` = the baseline adapter on A's pairs - on B's. `change` = the contrast - that of the
+    adapters `A before` and `B before`, which are another study's; it is paired, by user and by seed. Each is a
+    difference of means over pairs, pooled over the folds of a seed.
 
     A large interaction alone does not say that A and B want different things: where A is more consistent and so its
     adapter better taught, the better adapter gains more on the more consistent pairs, and the interaction is positive
@@ -86,8 +87,9 @@ def measure(
     are (Rao and Wu 1988, "Resampling inference with complex survey data", JASA 83).
 
     Args:
-        scored: the table `verdicts.scored_users` of one study and split: `seed`, `adapter` (A, B, everyone),
-            `user_id`, `user_group` (A, B), `pairs`, `correct` (pairs with margin > 0), `margin` (their sum).
+        scored: the table `verdicts.scored_users` of one study and split: `seed`, `adapter` (A, B, everyone; for
+            `change` also A before, B before), `user_id`, `user_group` (A, B), `pairs`, `correct` (pairs with margin
+            > 0), `margin` (their sum).
         draws: bootstrap draws.
         seed: of the draws.
 
@@ -148,6 +150,14 @@ def _sums(scored: pl.DataFrame, signs: Mapping[tuple[str, str], int]) -> _Sums |
     return _Sums(of_metric, arrays("pairs"), len(seeds), users, signs, dropped)
 
 
+def _unevenly_scored(pairs: Mapping[tuple[str, str], NDArray[np.float64]]) -> int:
+    uneven = 0
+    for group in dict.fromkeys(group for _, group in pairs):
+        of_group = np.concatenate([pairs_SU for (_, of), pairs_SU in pairs.items() if of == group])
+        uneven += int((of_group != of_group[0]).any(axis=0).sum())
+    return uneven
+
+
 def drawn_counts(generator: np.random.Generator, units: int, drawn: int, draws: int) -> NDArray[np.float64]:
     """How often each of `units` is among `drawn` of them with replacement, D x U."""
     numbers = generator.integers(units, size=(draws, drawn)) + units * np.arange(draws)[:, None]
@@ -172,6 +182,8 @@ def _measure(quantity: str, metric: str, sums: _Sums, weights: Mapping[str, NDAr
     notes = [f"group {group} has one scored user, so the spread between its users is unknown" for group in lone]
     if sums.dropped:
         notes.append(f"users left out because not every adapter and seed scored them: {sums.dropped}")
+    if uneven := _unevenly_scored(sums.pairs):
+        notes.append(f"users of whom not every adapter and seed scored equally many pairs: {uneven}")
     pairs = {group: int(sums.pairs[adapter, group][0].sum()) for adapter, group in sums.signs}
     return Measured(
         quantity=quantity,

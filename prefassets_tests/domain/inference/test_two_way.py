@@ -8,7 +8,8 @@ from statsmodels.formula.api import ols
 from prefassets.domain.inference.two_way import METRICS, QUANTITIES, measure
 from prefassets_tests.domain.inference.held_out import drawn_pairs, per_user, scored
 
-PAIRS = drawn_pairs()
+ADAPTERS = ("A", "B", "everyone", "A before", "B before")
+PAIRS = drawn_pairs(adapters=ADAPTERS)
 
 
 def found(pairs, **options):
@@ -28,6 +29,7 @@ def by_definition(pairs, quantity, metric):
         "advantage_on_a": [(1, "A", "A"), (-1, "B", "A")],
         "advantage_on_b": [(1, "B", "B"), (-1, "A", "B")],
         "difficulty": [(1, "everyone", "A"), (-1, "everyone", "B")],
+        "change": [(1, "A", "A"), (-1, "B", "B"), (-1, "A before", "A"), (1, "B before", "B")],
     }[quantity]
     return sum(
         sign * mean_of(pairs.filter(adapter=adapter, user_group=group), metric) for sign, adapter, group in parts
@@ -60,6 +62,26 @@ def test_group_difficulty_cancels_in_the_interaction():
     before, after = found(PAIRS, draws=2), found(harder, draws=2)
     assert after["interaction", "margin"].estimate == pytest.approx(before["interaction", "margin"].estimate)
     assert after["contrast", "margin"].estimate == pytest.approx(before["contrast", "margin"].estimate + 0.7)
+
+
+def change_per_pair(pairs):
+    """Each pair's margin under its group's adapter minus that under the adapter before."""
+    key = ["seed", "user_id", "user_group", "pair"]
+    numbered = pairs.with_columns(pair=pl.int_range(pl.len()).over("seed", "adapter", "user_id"))
+    own = numbered.filter(pl.col("adapter") == pl.col("user_group"))
+    before = numbered.filter(pl.col("adapter") == pl.col("user_group") + " before")
+    both = own.join(before.rename({"margin": "margin_before"}).drop("adapter"), on=key)
+    return both.with_columns(margin=pl.col("margin") - pl.col("margin_before"))
+
+
+def test_a_change_is_measured_like_a_contrast_of_what_changed_in_each_pair():
+    """So what a user, a pair and a seed are like under both methods is in neither the estimate nor its spread."""
+    change = found(PAIRS, draws=50)["change", "margin"]
+    of_pairs = found(change_per_pair(PAIRS), draws=50)["contrast", "margin"]
+    assert change.by_seed_S == pytest.approx(of_pairs.by_seed_S, rel=1e-9)
+    assert change.user_draws_D == pytest.approx(of_pairs.user_draws_D, rel=1e-9)
+    assert np.array(change.user_variances) == pytest.approx(np.array(of_pairs.user_variances), rel=1e-9)
+    assert change.user_by_seed_noise == pytest.approx(of_pairs.user_by_seed_noise, rel=1e-9)
 
 
 def test_users_and_pairs_are_counted_by_group():
@@ -113,7 +135,7 @@ def test_user_variance_is_the_clustered_one_of_least_squares(metric, seeds):
 @pytest.mark.parametrize("quantity", QUANTITIES)
 def test_draws_spread_as_the_delta_method_says(quantity, metric):
     """20,000 draws give a variance to 1 % (one Monte Carlo error); the ratio's curvature may add a few."""
-    one = found(drawn_pairs(users=(60, 50)), draws=20_000)[quantity, metric]
+    one = found(drawn_pairs(users=(60, 50), adapters=ADAPTERS), draws=20_000)[quantity, metric]
     assert one.user_draws_D.var(ddof=1) == pytest.approx(sum(variance for variance, _ in one.user_variances), rel=0.06)
 
 
@@ -213,6 +235,7 @@ def test_without_the_baseline_there_is_no_difficulty():
         "interaction",
         "advantage_on_a",
         "advantage_on_b",
+        "change",
     ]
 
 
@@ -225,6 +248,25 @@ def test_without_b_nothing_is_measured():
 
 def test_adapters_scored_at_home_only_give_a_contrast_only():
     assert quantities(per_user(PAIRS.filter(pl.col("adapter") == pl.col("user_group")))) == ["contrast"]
+
+
+def test_a_change_stands_on_the_seeds_and_users_that_both_studies_scored():
+    before = pl.col("adapter").str.ends_with("before")
+    lacking = PAIRS.filter(~(before & ((pl.col("seed") == 1) | pl.col("user_id").is_in(["A003", "B001", "B002"]))))
+    every = found(lacking, draws=2)
+    one = every["change", "pref_acc"]
+    assert (one.seeds, one.users) == (2, (11, 7))
+    assert one.note == "users left out because not every adapter and seed scored them: 3"
+    assert every["contrast", "pref_acc"].users == (12, 9)
+    common = PAIRS.filter(pl.col("seed") != 1, ~pl.col("user_id").is_in(["A003", "B001", "B002"]))
+    assert one.by_seed_S == pytest.approx(found(common, draws=2)["change", "pref_acc"].by_seed_S)
+
+
+def test_a_change_between_different_pairs_of_a_user_is_named():
+    first = PAIRS.filter(adapter="A before", user_id="A000").head(1)
+    assert found(PAIRS, draws=2)["change", "margin"].note == ""
+    one = found(pl.concat([PAIRS, first]), draws=2)["change", "margin"]
+    assert one.note == "users of whom not every adapter and seed scored equally many pairs: 1"
 
 
 def test_a_seed_without_all_of_its_adapters_does_not_count():
