@@ -14,9 +14,10 @@ from prefassets.assets.studies import studies
 from prefassets.resources import change_noise, estimates
 from prefassets.resources.cells import artifact
 from prefassets.resources.estimates import connect_current, estimate_study
-from prefassets.resources.power import noise_of
+from prefassets.resources.power import noise_of, power_table
 from prefassets.resources.tables import TABLES
 from prefassets.studies import all_studies
+from prefassets.studies.study import Matching
 
 STUDY, OTHER = all_studies()["demo"], all_studies()["dpo_w2"]
 VARIANT = all_studies()["demo_placebos"]  # of the demo, with two of its three seeds
@@ -326,6 +327,21 @@ def test_a_home_without_cells_has_a_verdict_for_every_planned_split(store):
 def test_power_knows_that_without_placebos_the_spread_between_training_samples_is_unknown(home):
     of, model, training_known = noise_of(home, OTHER)
     assert (of, model.training_pp, training_known) == ("demo", 0.0, False)
+
+
+def test_power_counts_the_pairs_that_are_judged_which_matching_by_source_makes_fewer(home):
+    users = [f"u{user}" for user in range(USERS)]
+    home.replace("prism.folds", pl.DataFrame({"user_id": users, "fold": [5 * user // USERS for user in range(USERS)]}))
+    of_b_or_early = (pl.col("user_id").str.slice(1).cast(pl.Int64) % 2 == 1) | pl.col("pair_id").str.contains(r"[0-3]$")
+    model = pl.when(of_b_or_early).then(pl.lit("small")).otherwise(pl.lit("large"))
+    home.replace("prism.pairs", home.read("prism.pairs").with_columns(model_name=model))
+    same_sources = replace(STUDY, name="same_sources", matching=Matching.SOURCES)
+    judged = {}
+    for study in (STUDY, same_sources):
+        _, designs = power_table(home, study, effect_pp=5.0, repetitions=1, design_effect=None)
+        judged[study.name] = designs.filter(folds=5).select("pairs_a", "pairs_b").unique().rows()
+    every, small = 20 * PAIRS_EACH, 20 * 4  # of A's pairs, half are of the model that all of B's are of
+    assert judged == {"demo": [(every, every)], "same_sources": [(small, small)]}
 
 
 # ---- out of date
