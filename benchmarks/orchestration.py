@@ -79,7 +79,7 @@ def recorded(store: Store, cell) -> train.FinishedCell:
     """What the trainer returned for a cell that stands."""
     record = store.record(artifact(cell)) or {}
     log = store.query(
-        "select step, loss, margin, pref_acc, learning_rate, pairs_seen, epoch from training.log"
+        f"select {', '.join(train.LOG_SCHEMA)} from training.log"
         " where study = $study and cohort = $cohort and seed = $seed order by step",
         study=cell.study,
         cohort=cell.cohort,

@@ -540,13 +540,20 @@ TABLES: dict[str, Table] = {
         ),
         Table(
             "training.log",
-            "One row per finished cell and training step: the batch's own loss, margin and accuracy.",
+            "One row per finished cell and training step: the batch's own loss, margin, accuracy and weights.",
             {
                 **CELL_COLUMNS,
                 "step": Column(INTEGER, "optimiser step, from 1"),
                 "loss": Column(REAL, "mean loss of the batch"),
                 "margin": Column(REAL, "mean reward margin of the batch, nats x beta"),
                 "pref_acc": Column(REAL, "share of the batch's pairs with margin > 0"),
+                "weight_mean": _optional(REAL, "mean weight of the batch's pairs, 0-1; empty if the method has none"),
+                "weight_min": _optional(REAL, "smallest weight of the batch's pairs; empty if the method has none"),
+                "weight_clamped": _optional(
+                    REAL,
+                    "share of the batch's pairs whose weight is 1, the largest, to which what would be larger is cut; "
+                    "empty if the method has none",
+                ),
                 "learning_rate": Column(REAL, "learning rate of the step"),
                 "pairs_seen": Column(INTEGER, "pairs seen so far, repeats counted"),
                 "epoch": Column(REAL, "pairs_seen / distinct training pairs"),

@@ -4,7 +4,6 @@
 
 import io
 
-import polars as pl
 import torch
 from torch import nn
 
@@ -14,7 +13,7 @@ from prefassets.domain.training.methods import METHODS
 from prefassets.domain.training.order import data_order
 from prefassets.domain.training.pair_batch import PairTokens
 from prefassets.domain.training.stacked_lora import as_row, from_row
-from prefassets.domain.training.train import LOG_SCHEMA, CellToTrain, Diverged, FinishedCell, TrainingData
+from prefassets.domain.training.train import CellToTrain, Diverged, FinishedCell, StepNumbers, TrainingData, log_table
 
 ENGINE = "packed"
 SEEDS_APART = 1_000_003  # more than a cell has steps
@@ -39,7 +38,7 @@ class CellRun:
         self.optimizer = torch.optim.AdamW([self.row_P], lr=self.learning_rate(0), weight_decay=0.0, fused=True)
         self.dropout = torch.Generator(device)
         self.done = 0
-        self.log: list[tuple[float, float, float]] = []
+        self.log: list[StepNumbers] = []
         self.seconds = 0.0
         self.cells_in_pack = 1
 
@@ -73,7 +72,8 @@ class CellRun:
     def state(self) -> bytes:
         """Everything that changes on the way, for `restore`."""
         file = io.BytesIO()
-        state = {name: getattr(self, name) for name in ("done", "log", "seconds", "cells_in_pack")}
+        state = {name: getattr(self, name) for name in ("done", "seconds", "cells_in_pack")}
+        state["log"] = [tuple(numbers) for numbers in self.log]
         torch.save({**state, "row_P": self.row_P.detach().clone(), "optimizer": self.optimizer.state_dict()}, file)
         return file.getvalue()
 
@@ -82,6 +82,7 @@ class CellRun:
         found = torch.load(io.BytesIO(state), map_location=self.row_P.device, weights_only=True)
         self.row_P.data.copy_(found.pop("row_P"))
         self.optimizer.load_state_dict(found.pop("optimizer"))
+        self.log = [StepNumbers(*numbers) for numbers in found.pop("log")]
         for name, value in found.items():
             setattr(self, name, value)
 
@@ -97,7 +98,7 @@ class CellRun:
         return FinishedCell(
             key=self.cell.key,
             files=adapter_files(weights, language_model, self.hyperparameters.lora),
-            log=self._log_table(),
+            log=log_table(self.log, [self.learning_rate(step) for step in range(len(self.log))], self.cell),
             seconds=self.seconds,
             engine=ENGINE,
             device=str(language_model.model.device),
@@ -106,11 +107,3 @@ class CellRun:
             tokens=sum(self.tokens_of_steps()),
             cells_in_pack=self.cells_in_pack,
         )
-
-    def _log_table(self) -> pl.DataFrame:
-        batch_size, pairs = self.hyperparameters.batch_size, len(self.pairs)
-        rows = [
-            (step, *numbers, self.learning_rate(step - 1), step * batch_size, step * batch_size / pairs)
-            for step, numbers in enumerate(self.log, start=1)
-        ]
-        return pl.DataFrame(rows, schema=LOG_SCHEMA, orient="row")

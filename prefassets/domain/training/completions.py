@@ -17,6 +17,7 @@ from prefassets.domain.training.pair_batch import PairBatch, PairTokens, lay_out
 from prefassets.domain.training.pair_reader import PairReader
 
 LOGITS_AT_ONCE = {"cpu": 2**24, "cuda": 2**28}  # numbers: logits never exist for a whole batch
+LOGITS_IN_CACHE = 2**20  # numbers: what is read again and again without waiting for memory
 TOKENS_PER_BATCH = {"cpu": 2_048, "cuda": 65_536}
 MOST_DIFFERENCE = 0.1  # of a state, relative to its norm: rounding to bfloat16 makes a few hundredths
 UNSUPPORTED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier")
@@ -60,17 +61,40 @@ class _ResponseTokens(torch.autograd.Function):
 def _token_statistics(
     logits_CV: torch.Tensor, target_C: torch.Tensor, squares: bool, probabilities: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    log_probability_CV = logits_CV.float().log_softmax(-1)
-    logp_C = log_probability_CV.gather(-1, target_C[:, None])[:, 0]
-    squares_C = (2 * log_probability_CV).logsumexp(-1) if squares else None
-    probability_CV = log_probability_CV.exp().to(logits_CV.dtype) if probabilities else None
+    """From the logits' distance to the largest, whose exponentials are made once and serve all three.
+
+    Not with `log_softmax`: on a CPU it adds a large vocabulary up one after the other, which costs up to 1e-4 nats.
+    """
+    exact_CV = logits_CV.float()
+    most_C1 = exact_CV.amax(-1, keepdim=True)
+    exp_CV = (exact_CV - most_C1).exp()
+    total_C1 = exp_CV.sum(-1, keepdim=True)
+    logp_C = (exact_CV.gather(-1, target_C[:, None]) - most_C1 - total_C1.log())[:, 0]
+    squares_C = (exp_CV.square().sum(-1) / total_C1[:, 0].square()).log() if squares else None
+    probability_CV = (exp_CV / total_C1).to(logits_CV.dtype) if probabilities else None
     return logp_C, squares_C, probability_CV
+
+
+def _in_cache(
+    logits_CV: torch.Tensor, target_C: torch.Tensor, squares: bool, probabilities: bool
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """`_token_statistics`, a few tokens at a time; probabilities take the place of their logits."""
+    rows = max(1, LOGITS_IN_CACHE // logits_CV.shape[1])
+    logps, log_squares = [], []
+    for own_CV, own_C in zip(logits_CV.split(rows), target_C.split(rows), strict=True):
+        logp_C, squares_C, probability_CV = _token_statistics(own_CV, own_C, squares, probabilities)
+        logps.append(logp_C)
+        if squares_C is not None:
+            log_squares.append(squares_C)
+        if probability_CV is not None:
+            own_CV.copy_(probability_CV)
+    return torch.cat(logps), torch.cat(log_squares) if squares else None, logits_CV if probabilities else None
 
 
 @cache
 def _statistics(device: str) -> Callable[..., Any]:
-    """On a GPU compiled: reading a vocabulary's logits once instead of seven times is what their cost is about."""
-    return torch.compile(_token_statistics, dynamic=True) if device == "cuda" else _token_statistics
+    """However often a vocabulary's logits are read, they come from memory once: this is what their cost is about."""
+    return torch.compile(_token_statistics, dynamic=True) if device == "cuda" else _in_cache
 
 
 @dataclass(frozen=True)
@@ -123,14 +147,16 @@ def complete(
     language_model: LanguageModel,
     pairs: Sequence[PairTokens],
     *,
-    everything: bool = False,
+    alignment_sum: bool = False,
+    hidden_mean: bool = False,
     tokens_per_batch: int | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Completions:
     """Both responses of each pair by the model as it is, in batches of similar length.
 
     Args:
-        everything: also `alignment_sum` and `hidden_mean`.
+        alignment_sum: find it, too.
+        hidden_mean: find it, too.
         tokens_per_batch: tokens that the model reads at once; it changes the speed, not the numbers.
         on_batch: told the pairs done and their total.
 
@@ -143,29 +169,31 @@ def complete(
     batches = list(batches_of_similar_length(pairs, model.device, tokens_per_batch))
 
     @torch.inference_mode()
-    def read(rows: list[int]) -> tuple[np.ndarray, ...]:
+    def read(rows: list[int]) -> dict[str, np.ndarray]:
         batch = lay_out([[pairs[row] for row in rows]], model.device, reader.pads_attention)
         hidden_TD = reader.last_hidden_state(batch)
-        tokens = response_tokens(model, batch, hidden_TD, squares=everything)
-        found = [sum_by_text(tokens.logp_C, batch)]
-        if everything:
-            found.append(sum_by_text(tokens.logp_C - tokens.log_squares_C, batch))
-            found.append(_mean_by_text(hidden_TD[batch.place_C], batch))
-        return tuple(values.cpu().numpy() for values in found)
+        tokens = response_tokens(model, batch, hidden_TD, squares=alignment_sum)
+        of_batch = {"logp": sum_by_text(tokens.logp_C, batch)}
+        if alignment_sum:
+            of_batch["alignment_sum"] = sum_by_text(tokens.logp_C - tokens.log_squares_C, batch)
+        if hidden_mean:
+            of_batch["hidden_mean"] = _mean_by_text(hidden_TD[batch.place_C], batch)
+        return {name: values.cpu().numpy() for name, values in of_batch.items()}
 
-    logp = np.zeros((len(pairs), 2))
-    alignment_sum = np.zeros((len(pairs), 2)) if everything else None
-    hidden_mean = np.zeros((len(pairs), 2, _hidden_size(model)), np.float32) if everything else None
+    found = Completions(
+        logp=np.zeros((len(pairs), 2)),
+        alignment_sum=np.zeros((len(pairs), 2)) if alignment_sum else None,
+        hidden_mean=np.zeros((len(pairs), 2, _hidden_size(model)), np.float32) if hidden_mean else None,
+    )
     done = 0
     with reader.on_the_model(), side_by_side(model.device, len(batches)) as run:
-        for rows, found in zip(batches, run(read, batches), strict=True):
-            logp[rows] = found[0]
-            if alignment_sum is not None and hidden_mean is not None:
-                alignment_sum[rows], hidden_mean[rows] = found[1:]
+        for rows, of_batch in zip(batches, run(read, batches), strict=True):
+            for name, values in of_batch.items():
+                getattr(found, name)[rows] = values
             done += len(rows)
             if on_batch:
                 on_batch(done, len(pairs))
-    return Completions(logp, alignment_sum, hidden_mean)
+    return found
 
 
 @torch.inference_mode()

@@ -19,7 +19,7 @@ MOST_CELLS = {"cpu": 8, "cuda": 32}  # more at once are not faster (benchmarks/r
 MOST_TOKENS = {"cpu": 2_048, "cuda": 32_768}  # of one pass: what a CPU's cache holds, what fills a GPU
 SHARE = 0.8  # of what is free; the rest is for what the estimate does not see, such as the backward pass's own
 NUMBERS_PER_WEIGHT = 4  # weight, gradient and AdamW's two moments, in float32
-BYTES_PER_LOGIT = 12  # the logits, their logarithms and their probabilities, in float32
+BYTES_PER_LOGIT = 12  # the logits, their exponentials and their probabilities, in float32
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from prefassets.domain.training.train import (
     FailedCell,
     FinishedCell,
     OnStep,
+    StepNumbers,
     TrainingData,
 )
 
@@ -203,7 +204,7 @@ class _Queue:
 
 
 def _step(stack: StackedLora, runs: Sequence[CellRun], passes: Sequence[Pass], run_passes: Map) -> Tensor:
-    """One step of every cell: (K, 3), the loss, mean margin and share of positive margins before the step."""
+    """One step of every cell: (K, 6), the numbers of its batch in the order of `StepNumbers`."""
     batches = [run.next_batch() for run in runs]
     stack.begin_step()
     numbers = list(run_passes(lambda one_pass: one_pass.gradients(batches), passes))
@@ -224,10 +225,13 @@ def _look(runs: Sequence[CellRun], numbers: list[list[list[float]]]) -> dict[str
     """Put the steps' numbers into the logs; why a cell has failed, by key."""
     reasons: dict[str, str] = {}
     for of_step in numbers:
-        for run, (loss, margin, accuracy) in zip(runs, of_step, strict=True):
-            run.log.append((loss, margin, accuracy))
-            if not (math.isfinite(loss) and math.isfinite(margin)):
-                reason = f"loss {loss} and margin {margin} at step {len(run.log)} of {run.steps}"
+        for run, of_cell in zip(runs, of_step, strict=True):
+            batch = StepNumbers(*of_cell)
+            if run.method.weight is None:
+                batch = batch._replace(weight_mean=None, weight_min=None, weight_clamped=None)
+            run.log.append(batch)
+            if not (math.isfinite(batch.loss) and math.isfinite(batch.margin)):
+                reason = f"loss {batch.loss} and margin {batch.margin} at step {len(run.log)} of {run.steps}"
                 reasons.setdefault(run.cell.key, reason)
     return reasons
 

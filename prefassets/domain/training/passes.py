@@ -81,17 +81,26 @@ class Pass:
         gains = (sum_by_text(tokens.logp_C, batch) - reference).split(sizes)
         margins = [run.hyperparameters.beta * (gain[:, 0] - gain[:, 1]) for run, gain in zip(runs, gains, strict=True)]
         losses = [run.method.loss(margin) for run, margin in zip(runs, margins, strict=True)]
+        weights: list[Tensor | None] = [None] * len(runs)
         if weighted:
             alignments = mean_alignment(tokens, batch).split(sizes)
-            losses = [
-                loss if run.method.weight is None else loss * run.method.weight(*alignment.T)
-                for run, loss, alignment in zip(runs, losses, alignments, strict=True)
+            weights = [
+                run.method.weight and run.method.weight(*alignment.T)
+                for run, alignment in zip(runs, alignments, strict=True)
             ]
-        loss_K = torch.stack([loss.mean() for loss in losses])
-        loss_K.sum().backward()
-        margin_K = torch.stack([margin.mean() for margin in margins])
-        accuracy_K = torch.stack([(margin > 0).double().mean() for margin in margins])
-        return torch.stack([loss_K, margin_K, accuracy_K], dim=1).detach()
+            losses = [loss if weight is None else loss * weight for loss, weight in zip(losses, weights, strict=True)]
+        torch.stack([loss.mean() for loss in losses]).sum().backward()
+        return torch.stack([_numbers(*of_cell) for of_cell in zip(losses, margins, weights, strict=True)])
+
+
+def _numbers(loss: Tensor, margin: Tensor, weight: Tensor | None) -> Tensor:
+    """Of one cell's pairs, in the order of `StepNumbers`; not a number where there is no weight."""
+    numbers = [loss.mean(), margin.mean(), (margin > 0).double().mean()]
+    if weight is None:
+        numbers += [margin.new_full((), math.nan)] * 3
+    else:
+        numbers += [weight.mean(), weight.min(), (weight >= 1).double().mean()]
+    return torch.stack(numbers).detach()
 
 
 class _GraphedPass(Pass):

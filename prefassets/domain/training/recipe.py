@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-TRAINER_VERSION = "2"  # raise it when the same recipe would give another adapter
+TRAINER_VERSION = "3"  # raise it when the same recipe would give another adapter or another log
 
 
 @dataclass(frozen=True, kw_only=True)

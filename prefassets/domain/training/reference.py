@@ -28,7 +28,12 @@ def reference_pass(
         2024, https://arxiv.org/abs/2406.11827) and `hidden_mean` (last layer, after the final norm).
     """
     found = complete(
-        language_model, encoded.tokens(), everything=True, tokens_per_batch=tokens_per_batch, on_batch=on_batch
+        language_model,
+        encoded.tokens(),
+        alignment_sum=True,
+        hidden_mean=True,
+        tokens_per_batch=tokens_per_batch,
+        on_batch=on_batch,
     )
     assert found.alignment_sum is not None
     assert found.hidden_mean is not None

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import polars as pl
 
@@ -20,11 +20,29 @@ LOG_SCHEMA = {
     "loss": pl.Float64,
     "margin": pl.Float64,
     "pref_acc": pl.Float64,
+    "weight_mean": pl.Float64,
+    "weight_min": pl.Float64,
+    "weight_clamped": pl.Float64,
     "learning_rate": pl.Float64,
     "pairs_seen": pl.Int64,
     "epoch": pl.Float64,
 }
 _logger = logging.getLogger(__name__)
+
+
+class StepNumbers(NamedTuple):
+    """What a step's batch was before the step: mean loss, mean margin (nats x beta), share of pairs with margin > 0.
+
+    Of its pairs' weights the mean, the smallest, and the share that is at its largest, 1 (see `Method.weight`); None
+    for a method without weights.
+    """
+
+    loss: float
+    margin: float
+    pref_acc: float
+    weight_mean: float | None
+    weight_min: float | None
+    weight_clamped: float | None
 
 
 class Checkpoints(Protocol):
@@ -102,6 +120,16 @@ class FailedCell:
 
     key: str
     reason: str
+
+
+def log_table(steps: Sequence[StepNumbers], learning_rates: Sequence[float], cell: CellToTrain) -> pl.DataFrame:
+    """The log of the cell's first `len(steps)` steps: the columns of `LOG_SCHEMA`."""
+    batch_size, pairs = cell.recipe.hyperparameters.batch_size, len(cell.pair_ids)
+    rows = [
+        (step, *numbers, learning_rate, step * batch_size, step * batch_size / pairs)
+        for step, (numbers, learning_rate) in enumerate(zip(steps, learning_rates, strict=True), start=1)
+    ]
+    return pl.DataFrame(rows, schema=LOG_SCHEMA, orient="row")
 
 
 def train_cells(

@@ -20,7 +20,15 @@ from prefassets.domain.training.methods import METHODS
 from prefassets.domain.training.order import data_order
 from prefassets.domain.training.quiet import quiet
 from prefassets.domain.training.recipe import Recipe
-from prefassets.domain.training.train import LOG_SCHEMA, CellToTrain, Diverged, FinishedCell, OnStep, TrainingData
+from prefassets.domain.training.train import (
+    CellToTrain,
+    Diverged,
+    FinishedCell,
+    OnStep,
+    StepNumbers,
+    TrainingData,
+    log_table,
+)
 
 ENGINE = f"trl {trl.__version__}"
 
@@ -60,7 +68,7 @@ def train_cell(cell: CellToTrain, data: TrainingData, on_step: OnStep | None = N
     return FinishedCell(
         key=cell.key,
         files=adapter_files(weights, base, hyperparameters.lora),
-        log=log.table(),
+        log=log_table(log.steps, log.learning_rates, cell),
         seconds=time.monotonic() - started,
         engine=ENGINE,
         device=str(base.model.device),
@@ -83,14 +91,25 @@ class _SharedReferenceTrainer(trl.DPOTrainer):
         return dataset
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        return super()._compute_loss(_clamped(model) if self.use_weighting else model, inputs, return_outputs)
+        if self.use_weighting:
+            model = _clamped(model, self._log_weights)
+        return super()._compute_loss(model, inputs, return_outputs)
+
+    def _log_weights(self, weight_B: torch.Tensor) -> None:
+        metrics = self._metrics["train"]  # as TRL keeps its own, for the next call of `on_log`
+        metrics["weights/mean"].append(weight_B.mean().item())
+        metrics["weights/min"].append(weight_B.min().item())
+        metrics["weights/clamped"].append((weight_B >= 1).float().mean().item())
 
     def _send_telemetry(self) -> None:
         pass
 
 
-def _clamped(model: Any) -> Callable[..., Any]:
-    """The model, with sum_v pi(v)^2 such that the weight that TRL makes of it is at most 1: its WPO has no clamp."""
+def _clamped(model: Any, on_weights: Callable[[torch.Tensor], None]) -> Callable[..., Any]:
+    """The model, with sum_v pi(v)^2 such that the weight that TRL makes of it is at most 1: its WPO has no clamp.
+
+    Each batch's weights, one per pair, are told to `on_weights`.
+    """
 
     def forward(*, labels: torch.Tensor, **inputs: Any) -> Any:
         outputs = model(labels=labels, **inputs)
@@ -98,8 +117,10 @@ def _clamped(model: Any) -> Callable[..., Any]:
         with torch.no_grad():
             aligned_NT = (outputs.log_probs - outputs.log_sum_sq_probs)[:, -response_NT.shape[1] :] * response_NT
             alignment_N = aligned_NT.sum(1) / response_NT.sum(1).clamp_min(1)
-            excess_B = sum(alignment_N.chunk(2)).clamp(min=0)  # of the chosen and the rejected answer together
+            chosen_B, rejected_B = alignment_N.chunk(2)
+            excess_B = (chosen_B + rejected_B).clamp(min=0)
             outputs.log_sum_sq_probs = outputs.log_sum_sq_probs + (excess_B / 2).repeat(2)[:, None]
+            on_weights((chosen_B + rejected_B - excess_B).exp())
         return outputs
 
     return forward
@@ -111,23 +132,27 @@ class _Log(TrainerCallback):
     def __init__(self, cell: CellToTrain, on_step: OnStep | None) -> None:
         self.cell = cell
         self.on_step = on_step
-        self.rows: list[tuple[int, float, float, float, float]] = []
+        self.steps: list[StepNumbers] = []
+        self.learning_rates: list[float] = []
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if logs is None or "rewards/margins" not in logs:  # the summary at the end
             return
-        loss, margin, step = logs["loss"], logs["rewards/margins"], state.global_step
-        if not (math.isfinite(loss) and math.isfinite(margin)):
-            raise Diverged(f"loss {loss} and margin {margin} at step {step} of {state.max_steps}")
-        self.rows.append((step, loss, margin, logs["rewards/accuracies"], logs["learning_rate"]))
+        batch = StepNumbers(
+            loss=logs["loss"],
+            margin=logs["rewards/margins"],
+            pref_acc=logs["rewards/accuracies"],
+            weight_mean=logs.get("weights/mean"),
+            weight_min=logs.get("weights/min"),
+            weight_clamped=logs.get("weights/clamped"),
+        )
+        step, of = state.global_step, state.max_steps
+        if not (math.isfinite(batch.loss) and math.isfinite(batch.margin)):
+            raise Diverged(f"loss {batch.loss} and margin {batch.margin} at step {step} of {of}")
+        self.steps.append(batch)
+        self.learning_rates.append(logs["learning_rate"])
         if self.on_step:
-            self.on_step(self.cell.key, step, state.max_steps)
-
-    def table(self) -> pl.DataFrame:
-        batch_size, pairs = self.cell.recipe.hyperparameters.batch_size, len(self.cell.pair_ids)
-        seen = [step * batch_size for step, *_ in self.rows]
-        rows = [(*row, pairs_seen, pairs_seen / pairs) for row, pairs_seen in zip(self.rows, seen, strict=True)]
-        return pl.DataFrame(rows, schema=LOG_SCHEMA, orient="row")
+            self.on_step(self.cell.key, step, of)
 
 
 def _rows(cell: CellToTrain, data: TrainingData, in_order: list[int]) -> datasets.Dataset:

@@ -78,7 +78,7 @@ def test_two_adapters_at_once_are_two_peft_models(architecture, pairs):
     own = language_model(architecture, READ[architecture])
     with torch.no_grad():
         expected = one_by_one(own.model, pairs)
-    assert np.allclose(complete(own, pairs, everything=True).logp, expected, atol=1e-4)
+    assert np.allclose(complete(own, pairs, alignment_sum=True).logp, expected, atol=1e-4)
 
     weights = [initial_weights(own, LORA, seed) for seed in (0, 1)]
     weights = [{name: w + 0.05 * torch.randn_like(w) for name, w in one.items()} for one in weights]
