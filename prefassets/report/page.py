@@ -154,8 +154,8 @@ def _weights(study: Study, rows: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
             mean=pl.col("weight_mean").mean(),
             smallest=pl.col("weight_min").min(),
             clamped=pl.col("weight_clamped").mean(),
-            first=pl.col("first_tenth").mean(),
-            last=pl.col("last_tenth").mean(),
+            first=pl.col("weight_mean_first").mean(),
+            last=pl.col("weight_mean_last").mean(),
         )
         .to_dicts(),
     }
