@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -44,9 +45,13 @@ def test_what_is_sourced_is_what_make_installs():
 def test_every_command_runs_on_the_demo_s_home(demo_home, tmp_path, command):
     (tmp_path / "contrasts.csv").write_text("study,split,seed,difference_pp,expected\nv2,age,42,3.12,A > B\n")
     shutil.copytree(demo_home.folder, tmp_path / "home")
+    short = tmp_path / "prefassets"  # the command, with a demo as short as that of the home
+    short.write_text(f'#!/bin/sh\nexec {sys.executable} -m prefassets_tests.short_demo "$@"\n')
+    short.chmod(0o755)
     environment = demo_home.environment | {
         "PREFASSETS_HOME": "home",
-        "PATH": f"{Path('.venv/bin').absolute()}:{os.environ['PATH']}",
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "PYTHONPATH": os.getcwd(),
     }
     done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
