@@ -663,8 +663,8 @@ TABLES: dict[str, Table] = {
                 "upper": _optional(REAL, "upper end of the 95 % interval over users"),
                 "by_chance": _optional(
                     REAL,
-                    "what an unrelated part of as many columns would have in the mean, pairs of one user being as alike "
-                    "as they are. Only what `share` has beyond this says something",
+                    "what an unrelated part of as many columns would have in the mean, given how alike a user's pairs "
+                    "are. Only what `share` has beyond this says something",
                 ),
                 "by_chance_p95": _optional(REAL, "an unrelated part has at most this in 95 % of cases"),
                 "degrees_of_freedom": Column(INTEGER, "coefficients that the test is about"),
