@@ -710,10 +710,10 @@ TABLES: dict[str, Table] = {
                 "upper": _optional(REAL, "upper end of the 95 % interval over users"),
                 "by_chance": _optional(
                     REAL,
-                    "what the part would have if it were unrelated to the weight: mean over rotations of its values "
-                    "against the pairs. Only what `share` has beyond this says something",
+                    "what an unrelated part of as many columns would have in the mean, given how alike a user's pairs "
+                    "are. Only what `share` has beyond this says something",
                 ),
-                "by_chance_p95": _optional(REAL, "95 % of the rotations have at most this"),
+                "by_chance_p95": _optional(REAL, "an unrelated part has at most this in 95 % of cases"),
                 "degrees_of_freedom": Column(INTEGER, "coefficients that the test is about"),
                 "p": _optional(REAL, "p that they are all zero: Wald, clustered by user"),
                 "pairs": Column(INTEGER, "pairs"),

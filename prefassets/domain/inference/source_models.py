@@ -18,9 +18,15 @@ Intervals and tests. Pairs of one user are not independent, so everything is clu
 means, Hotelling's T^2 for coefficients, users drawn with replacement for shares of variance.
 
 What chance gives. R squared grows with every column, so a share must be read beside that of an unrelated factor with as
-many columns. It is the factor itself, its values moved along by a random number of pairs, the pairs being in the order
-of user and conversation (a rotation): what stands together stays together, but nothing stands where it belongs. On a
-bootstrap draw, in which users repeat, chance adds its share once more; the interval is moved back by as much.
+many columns. The coefficients b of a part without effect have mean 0 and the clustered covariance V, and add b' W b to
+the sum of squares that is explained, W^-1 being their covariance over the variance of independent errors; so they add
+tr(W V) in the mean, and a sum of squares of normal variables times the eigenvalues of W V in distribution. For
+independent pairs that is the number of columns over the number of pairs. On a bootstrap draw, in which users repeat,
+chance adds its share once more; the interval is moved back by as much.
+
+Simulated (300 users x 12 pairs, weights alike within users, 8 or 21 models that differ by length alone or not at all,
+400 times each): p < .05 for models beyond length in 5 to 6 %; their mean share is .0029, .0084 and .0040 where
+`by_chance` says .0028, .0082 and .0038. With a planted effect (share .079), the interval holds it in 94 % of 300.
 """
 
 from dataclasses import dataclass
@@ -31,13 +37,13 @@ from numpy.typing import NDArray
 
 from prefassets.domain.inference.two_way import drawn_counts
 
-# P pairs, U users, M source models, L columns of lengths, K = M + L, D draws or rotations
+# P pairs, U users, M source models, L columns of lengths, K = M + L, D draws
 # A product matrix has K + 1 rows and columns: the models', the lengths', and last the weight.
 
 Array = NDArray[np.float64]
 
 DRAWS = 1_000
-ROTATIONS = 200
+CHANCES = 10_000  # draws of what chance gives
 LEVEL = 0.95
 Z_95 = 1.959963984540054
 KNOTS = (0.05, 0.275, 0.5, 0.725, 0.95)  # quantiles (Harrell 2015, Regression Modeling Strategies, table 2.3)
@@ -90,18 +96,6 @@ class _Pairs:
         begins = np.flatnonzero(np.diff(self.user_P)) + 1
         return np.stack([of_user.T @ of_user for of_user in np.split(self.all_PK, begins)])
 
-    def rotated_products(self, part: str, shift_D: NDArray[np.int64]) -> Array:
-        """Products of all pairs with the values of `part` moved along by each shift: D x (K + 1) x (K + 1)."""
-        all_PK, moved = self.all_PK, _columns(self, part)
-        rest = np.setdiff1d(np.arange(all_PK.shape[1]), moved)
-        moved_PK, rest_PK = np.ascontiguousarray(all_PK[:, moved]), np.ascontiguousarray(all_PK[:, rest])
-        found_DKK = np.repeat((all_PK.T @ all_PK)[None], len(shift_D), axis=0)
-        for draw, shift in enumerate(shift_D):
-            cross = moved_PK[:-shift].T @ rest_PK[shift:] + moved_PK[-shift:].T @ rest_PK[:shift]
-            found_DKK[draw][np.ix_(moved, rest)] = cross
-            found_DKK[draw][np.ix_(rest, moved)] = cross.T
-        return found_DKK
-
 
 def _columns(pairs: _Pairs, part: str) -> NDArray[np.int64]:
     first, last = (0, pairs.models) if part == MODEL else (pairs.models, pairs.models + pairs.length_PL.shape[1])
@@ -149,10 +143,13 @@ def _uncorrelated(columns: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Fit:
-    """Least squares: coefficients, and their covariance clustered by user without a correction for few users."""
+    """Least squares: coefficients, their covariance clustered by user without a correction for few users, and what it
+    would be for independent errors of variance 1.
+    """
 
     coefficients: Array
     covariance: Array
+    inverse: Array
 
 
 def _fit(products_UKK: Array, design: Array) -> _Fit:
@@ -162,7 +159,7 @@ def _fit(products_UKK: Array, design: Array) -> _Fit:
     inverse = np.linalg.pinv(of_columns.sum(axis=0), rcond=SINGULAR, hermitian=True)
     coefficients = inverse @ of_weight.sum(axis=0)
     bread_U = (of_weight - of_columns @ coefficients) @ inverse
-    return _Fit(coefficients, bread_U.T @ bread_U)
+    return _Fit(coefficients, bread_U.T @ bread_U, inverse)
 
 
 def source_models(weights: pl.DataFrame) -> pl.DataFrame:
@@ -222,7 +219,7 @@ def _vary_within_models(products_KK: Array, pairs: _Pairs) -> bool:
     return bool(np.linalg.eigvalsh(within)[0] > SINGULAR * len(pairs.weight_P))
 
 
-def explained(weights: pl.DataFrame, draws: int = DRAWS, rotations: int = ROTATIONS, seed: int = 0) -> pl.DataFrame:
+def explained(weights: pl.DataFrame, draws: int = DRAWS, seed: int = 0) -> pl.DataFrame:
     """How much of the variance of the weights goes with `PARTS`, and how much would by chance.
 
     The test is Hotelling's: with q coefficients b, of clustered covariance V from G users, b' V^-1 b (G - q) / (q (G -
@@ -232,12 +229,11 @@ def explained(weights: pl.DataFrame, draws: int = DRAWS, rotations: int = ROTATI
     Args:
         weights: as for `source_models`.
         draws: bootstrap draws of users.
-        rotations: of the factor, for what chance gives.
-        seed: of both.
+        seed: of all draws.
 
     Returns:
         One row per part: `part`, `share` (0-1), `lower`, `upper` (95 %, not cut at 0), `by_chance` and `by_chance_p95`
-        (mean and 95 % quantile over rotations), `degrees_of_freedom`, `p`, `pairs`, `users`, `state`.
+        (mean and 95 % quantile of an unrelated part's share), `degrees_of_freedom`, `p`, `pairs`, `users`, `state`.
     """
     if weights.is_empty():
         return pl.DataFrame(schema=_EXPLAINED)
@@ -247,8 +243,6 @@ def explained(weights: pl.DataFrame, draws: int = DRAWS, rotations: int = ROTATI
     weight_DU = np.vstack([np.ones(pairs.users), drawn_counts(generator, pairs.users, pairs.users, draws)])
     size = products_UKK.shape[1]
     drawn_DKK = (weight_DU @ products_UKK.reshape(pairs.users, -1)).reshape(-1, size, size)
-    shift_D = generator.integers(len(pairs.weight_P) // 10, 9 * len(pairs.weight_P) // 10 + 1, rotations)
-    rotated = {part: pairs.rotated_products(part, shift_D) for part in (LENGTH, MODEL)}
     rows = []
     for name, (added, base) in PARTS.items():
         counts = {"part": name, "pairs": len(pairs.weight_P), "users": pairs.users}
@@ -256,12 +250,13 @@ def explained(weights: pl.DataFrame, draws: int = DRAWS, rotations: int = ROTATI
             rows.append(counts | {"degrees_of_freedom": 0, "state": f"undefined: {why}"})
             continue
         share_D = _share(drawn_DKK, pairs, added, base)
-        chance_D = _share(rotated[added], pairs, added, base)
         moved_D = share_D[1:] - share_D[1:].mean() + share_D[0]
         lower, upper = np.quantile(moved_D, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        tested, p = _test(products_UKK, pairs, added, base)
-        numbers = {"share": share_D[0], "lower": lower, "upper": upper, "by_chance": chance_D.mean()}
-        numbers |= {"by_chance_p95": np.quantile(chance_D, 0.95), "degrees_of_freedom": tested, "p": p}
+        fit = _fit(products_UKK, _design(pairs, added, base))
+        chance = _by_chance(fit, pairs, added, generator)
+        tested, p = _test(fit, pairs, added)
+        numbers = {"share": share_D[0], "lower": lower, "upper": upper, "by_chance": chance.mean()}
+        numbers |= {"by_chance_p95": np.quantile(chance, 0.95), "degrees_of_freedom": tested, "p": p}
         rows.append(counts | numbers | {"state": ESTIMATED})
     return pl.DataFrame(rows, schema=_EXPLAINED)
 
@@ -314,26 +309,35 @@ def _left(products_DKK: Array, design: Array) -> Array:
     return products_DKK[:, -1, -1] - (coefficients * fitted).sum(axis=1)
 
 
-def _test(products_UKK: Array, pairs: _Pairs, added: str, base: str | None) -> tuple[int, float | None]:
+def _contrasts(pairs: _Pairs, part: str, columns: int, models: NDArray[np.int64]) -> Array:
+    """What is zero if a part has no effect, a row each: differences of `models` to the first, or the lengths' own."""
+    if part == LENGTH:
+        return np.eye(columns)[columns - pairs.length_PL.shape[1] :]
+    found = np.zeros((max(len(models) - 1, 0), columns))
+    found[:, models[:1]] = -1
+    found[np.arange(len(found)), models[1:]] = 1
+    return found
+
+
+def _by_chance(fit: _Fit, pairs: _Pairs, added: str, generator: np.random.Generator) -> Array:
+    """Draws of the share that the part would have without an effect."""
+    contrasts = _contrasts(pairs, added, len(fit.coefficients), np.arange(pairs.models))
+    covariance = contrasts @ fit.covariance @ contrasts.T * pairs.users / (pairs.users - 1)
+    independent = contrasts @ fit.inverse @ contrasts.T
+    eigenvalues = np.linalg.eigvals(np.linalg.pinv(independent, rcond=SINGULAR, hermitian=True) @ covariance).real
+    explained = generator.standard_normal((CHANCES, len(eigenvalues))) ** 2 @ eigenvalues
+    return explained / (pairs.weight_P.var() * len(pairs.weight_P))
+
+
+def _test(fit: _Fit, pairs: _Pairs, added: str) -> tuple[int, float | None]:
     """Degrees of freedom and p of the coefficients of the part that is added."""
     from scipy.stats import f as f_distribution  # half a second to import: only where it is used
 
-    fit = _fit(products_UKK, _design(pairs, added, base))
-    if added == MODEL:
-        tested = np.flatnonzero(pairs.users_M >= FEWEST_USERS)
-        contrast = np.zeros((max(len(tested) - 1, 0), len(fit.coefficients)))
-        contrast[:, tested[:1]] = -1
-        contrast[np.arange(len(contrast)), tested[1:]] = 1
-    else:
-        contrast = np.eye(len(fit.coefficients))[-pairs.length_PL.shape[1] :]
-    degrees, users = len(contrast), pairs.users
-    if not 0 < degrees < users:
+    contrasts = _contrasts(pairs, added, len(fit.coefficients), np.flatnonzero(pairs.users_M >= FEWEST_USERS))
+    degrees, users = len(contrasts), pairs.users
+    estimate = contrasts @ fit.coefficients
+    covariance = contrasts @ fit.covariance @ contrasts.T * users / (users - 1)
+    if not 0 < degrees < users or np.linalg.matrix_rank(covariance, hermitian=True) < degrees:
         return 0, None
-    estimate = contrast @ fit.coefficients
-    covariance = contrast @ fit.covariance @ contrast.T * users / (users - 1)
-    if np.linalg.matrix_rank(covariance, hermitian=True) < degrees:
-        return 0, None
-    statistic = estimate @ np.linalg.solve(covariance, estimate)
-    return degrees, float(
-        f_distribution.sf(statistic * (users - degrees) / (degrees * (users - 1)), degrees, users - degrees)
-    )
+    statistic = estimate @ np.linalg.solve(covariance, estimate) * (users - degrees) / (degrees * (users - 1))
+    return degrees, float(f_distribution.sf(statistic, degrees, users - degrees))

@@ -67,7 +67,7 @@ def test_adjusted_means_are_statsmodels_predictions_over_all_pairs_lengths():
     few_users = np.sqrt(found["users"].to_numpy() / (found["users"].to_numpy() - 1))
     half = 1.959964 * fit.bse[:5] * few_users
     assert found["adjusted_upper"].to_numpy() - found["adjusted_weight"].to_numpy() == pytest.approx(half, rel=1e-4)
-    shares = by(explained(pairs, draws=50, rotations=10), "part")
+    shares = by(explained(pairs, draws=50), "part")
     alone = sm.OLS(pairs["weight"].to_numpy(), sm.add_constant(lengths)).fit().rsquared
     assert shares["response length"]["share"] == pytest.approx(alone, abs=1e-9)
     assert shares["source model beyond length"]["share"] == pytest.approx(fit.rsquared - alone, abs=1e-9)
@@ -115,7 +115,7 @@ def test_p_of_nothing_is_uniform_and_intervals_hold_the_planted_mean():
     p, holds = [], []
     for seed in range(60):
         pairs = weighed_pairs(seed, users=80, models=5, **LENGTH_ALONE)
-        found = by(explained(pairs, draws=2, rotations=1), "part")
+        found = by(explained(pairs, draws=2), "part")
         p.append(found["source model beyond length"]["p"])
         models = source_models(pairs)
         middle = np.average(models["adjusted_weight"], weights=models["pairs"])

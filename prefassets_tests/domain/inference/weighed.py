@@ -20,7 +20,8 @@ def weighed_pairs(
     spread evenly over -1 to 1 times `model_effect` in their weight and times `length_by_model` in their log tokens.
     """
     rng = np.random.default_rng(seed)
-    of_model, length_of_model = rng.permutation(np.linspace(-1, 1, models)), rng.permutation(np.linspace(-1, 1, models))
+    spread, same_for_all_seeds = np.linspace(-1, 1, models), np.random.default_rng(models)
+    of_model, length_of_model = same_for_all_seeds.permutation(spread), same_for_all_seeds.permutation(spread)
     user = np.repeat(np.arange(users), conversations * turns)
     conversation = np.repeat(np.arange(users * conversations), turns)
     model = np.repeat(rng.integers(models, size=users * conversations), turns)

@@ -151,3 +151,14 @@ def test_rows_fit_the_table(tiny, prompts, written):
         written[0].with_columns(pl.lit(value).alias(name) for name, value in labels.items())
     )
     assert on_policy_answers(tiny, EncodedPairs(prompts.rows.head(0)), LENGTH, seed=0).is_empty()
+
+
+def test_every_end_that_the_models_own_settings_name_ends_an_answer(tiny, prompts, written, monkeypatch):
+    (_, answer) = written[1]["greedy", 0, 1]
+    also = int(answer[3])
+    own = GenerationConfig(eos_token_id=[tiny.tokenizer.eos_token_id, also])
+    monkeypatch.setattr(tiny.model, "generation_config", own)
+    rows = on_policy_answers(tiny, EncodedPairs(prompts.rows.head(1)), LENGTH, seed=0)
+    (greedy,) = rows.filter(sampling="greedy").iter_rows(named=True)
+    assert greedy["tokens"] == 1 + answer.tolist().index(also)
+    assert greedy["finished"]
