@@ -412,7 +412,7 @@ class Report:
                 file.write(line + "\n")
 
 
-def machine() -> list[str]:
+def machine(module: str) -> list[str]:
     """What this ran on, and how to run it again."""
     import torch
 
@@ -425,7 +425,7 @@ def machine() -> list[str]:
     return [
         ", ".join([*gpu, f"{name}, {cores} cores"]),
         f"Python {platform.python_version()}, {packages}",
-        f"python -m benchmarks.training {' '.join(sys.argv[1:])}".strip(),
+        f"python -m {module} {' '.join(sys.argv[1:])}".strip(),
     ]
 
 
@@ -552,7 +552,7 @@ def main() -> None:
     os.environ.update(HF_HUB_OFFLINE="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false")
 
     report = Report(chosen.output)
-    for line in machine():
+    for line in machine("benchmarks.training"):
         report(line)
     report()
     if chosen.gpu_shape or device().type == "cuda":

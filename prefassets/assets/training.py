@@ -454,6 +454,24 @@ def losses_are_finite(store: Store) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=broken.is_empty(), metadata={"cells": broken.rows()[:10]})
 
 
+@dg.asset_check(asset=["training", "log"])
+def weights_are_in_their_range(store: Store) -> dg.AssetCheckResult:
+    """A weight is above 0 and at most 1, and either all steps of a cell have one or none has."""
+    wrong = store.query(
+        """
+        select study, cohort, seed, fold
+        from training.log
+        group by all
+        having not coalesce(bool_and(0 < weight_min and weight_min <= weight_mean and weight_mean <= 1), true)
+            or not coalesce(bool_and(weight_clamped between 0 and 1), true)
+            or count(weight_mean) not in (0, count(*))
+            or count(weight_min) != count(weight_mean)
+            or count(weight_clamped) != count(weight_mean)
+        """
+    )
+    return dg.AssetCheckResult(passed=wrong.is_empty(), metadata={"cells": wrong.rows()[:10]})
+
+
 @dg.asset_check(asset=["training", "margins"], additional_deps=[["prism", "folds"]], blocking=True)
 def margins_are_of_unseen_users(store: Store) -> dg.AssetCheckResult:
     """Every scored pair belongs to a user of the cell's held-out fold, once per cell, with a finite margin."""

@@ -1,10 +1,9 @@
 """Cells trained together are the cells that TRL trains one by one, whatever else is in their pack."""
 
-import statistics
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from types import SimpleNamespace
 
 import peft
@@ -25,6 +24,7 @@ from prefassets.domain.training.stacked_lora import StackedLora, as_row
 from prefassets.domain.training.train import FailedCell, FinishedCell, TrainingData, train_cells
 
 LORA = Lora(rank=8, alpha=16)
+WEIGHTS = ("weight_mean", "weight_min", "weight_clamped")
 
 
 def by_key(cells, data, **options):
@@ -71,6 +71,20 @@ def test_every_cell_of_a_mixed_pack_is_what_trl_trains(mixed, data, packed):
         assert ours["learning_rate"].to_list() == pytest.approx(theirs["learning_rate"].to_list()), key
         assert farthest(packed[key], by_trl) < 1e-4, key
         assert packed[key].files["adapter_config.json"] == by_trl.files["adapter_config.json"]
+        for column in WEIGHTS:
+            if key == "weighted":
+                assert ours[column].to_list() == pytest.approx(theirs[column].to_list(), abs=1e-4), column
+            else:
+                assert ours[column].null_count() == theirs[column].null_count() == len(ours), key
+
+
+def test_weights_of_wpo_are_above_0_and_at_most_1_and_move_with_the_policy(packed):
+    log = packed["weighted"].log
+    assert (log["weight_min"] > 0).all()
+    assert (log["weight_min"] <= log["weight_mean"]).all()
+    assert (log["weight_mean"] <= 1).all()
+    assert log["weight_mean"][-1] != log["weight_mean"][0]
+    assert 0 <= log["weight_clamped"].min() < log["weight_clamped"].max() <= 1
 
 
 def test_a_cell_in_a_pack_is_the_cell_alone(mixed, data, packed):
@@ -98,24 +112,6 @@ def test_adapters_of_another_shape_are_packed_apart(cell, data):
     cells = [cell("small", lora=Lora(rank=2, alpha=4)), cell("usual"), cell("small too", lora=Lora(rank=2, alpha=4))]
     packs = {key: finished.cells_in_pack for key, finished in by_key(cells, data).items()}
     assert packs == {"small": 2, "small too": 2, "usual": 1}
-
-
-def test_weights_of_wpo_have_no_gradient_and_at_most_one(cell, data, packed):
-    """On the pairs of the first step the policy is the base model: its alignments say what the weights were."""
-    some = cell("one", seed=1, training_pairs=8, steps=1)
-    (plain,) = train_cells([some], data)
-    (weighted,) = train_cells([as_method(some, "wpo")], data)
-    share = weighted.log["loss"][0] / plain.log["loss"][0]  # every margin is 0, so the losses differ by the mean weight
-
-    def alignment(prompt, answer):
-        with torch.no_grad():
-            probability = data.language_model.model(torch.tensor([prompt + answer])).logits[0].double().softmax(-1)
-        before = probability[len(prompt) - 1 : -1]
-        return (before[range(len(answer)), answer].log() - before.square().sum(-1).log()).mean()
-
-    rows = data.encoded.select(some.pair_ids).rows.select("prompt_ids", "chosen_ids", "rejected_ids").rows()
-    weights = [min(1.0, (alignment(p, c) + alignment(p, r)).exp().item()) for p, c, r in rows]
-    assert share == pytest.approx(statistics.mean(weights), abs=1e-5)
 
 
 def test_a_pack_that_was_killed_goes_on_to_the_same_adapters(mixed, data, packed):
@@ -519,6 +515,9 @@ def test_replayed_graphs_train_the_same_adapters(mixed, data, packed, as_on_a_gp
     outcomes = by_key(mixed, data)
     assert as_on_a_gpu  # there were some
     assert max(farthest(packed[key], outcomes[key]) for key in packed) < 1e-4  # another attention, other roundings
+    for key, column in product(packed, WEIGHTS):
+        ours, expected = (found[key].log[column].to_list() for found in (outcomes, packed))
+        assert ours == pytest.approx(expected, abs=1e-4), (key, column)
 
 
 def test_a_model_that_cannot_be_captured_trains_without_graphs(mixed, data, packed, as_on_a_gpu, monkeypatch):
