@@ -70,10 +70,13 @@ def read_repeated(connection: duckdb.DuckDBPyConnection, study: Study) -> Repeat
     def rows(sql: str, **parameters: str) -> Rows:
         return connection.sql(sql, params=parameters).pl().to_dicts()
 
-    names = {"study": study.name, "other": study.variant_of or ""}
+    labels = rows(_LABELS, study=study.name)
+    if study.variant_of is None or not labels:
+        return Repeated(study.name, labels=[], differences=[], users=[], common_users=[])
+    names = {"study": study.name, "other": study.variant_of}
     return Repeated(
         study=study.name,
-        labels=rows(_LABELS, study=study.name),
+        labels=labels,
         differences=rows(_DIFFERENCES, **names),
         users=rows(_USERS, **names),
         common_users=rows(_COMMON_USERS, **names),
