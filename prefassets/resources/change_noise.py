@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,9 @@ _DIFFERENCES = """
     from verdicts.contrast where study in ($study, $other) and metric = 'pref_acc' order by all
 """
 _USERS = """
-    select split, quantity, study = $study as is_after, user_sd, users_a + users_b as users
+    select
+        split, quantity, study = $study as is_after,
+        user_sd as user_sd_pp, user_by_seed_sd as user_by_seed_sd_pp, seeds, users_a + users_b as users
     from verdicts.estimate
     where metric = 'pref_acc' and user_sd is not null
       and ((study = $study and quantity in ('contrast', 'change')) or (study = $other and quantity = 'contrast'))
@@ -140,7 +142,7 @@ def _users(repeated: Repeated, split: str, readout: str) -> UserSpread | None:
     if readout == "tail":
         return UserSpread()
     of = {
-        (row["quantity"], row["is_after"]): Known(row["user_sd"], row["users"])
+        (row["quantity"], row["is_after"]): Known(**{field.name: row[field.name] for field in fields(Known)})
         for row in repeated.users
         if row["split"] == split
     }
