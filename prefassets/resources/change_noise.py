@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,9 @@ _DIFFERENCES = """
     from verdicts.contrast where study in ($study, $other) and metric = 'pref_acc' order by all
 """
 _USERS = """
-    select split, quantity, study = $study as is_after, user_sd, users_a + users_b as users
+    select
+        split, quantity, study = $study as is_after,
+        user_sd as user_sd_pp, user_by_seed_sd as user_by_seed_sd_pp, seeds, users_a + users_b as users
     from verdicts.estimate
     where metric = 'pref_acc' and user_sd is not null
       and ((study = $study and quantity in ('contrast', 'change')) or (study = $other and quantity = 'contrast'))
@@ -70,10 +72,13 @@ def read_repeated(connection: duckdb.DuckDBPyConnection, study: Study) -> Repeat
     def rows(sql: str, **parameters: str) -> Rows:
         return connection.sql(sql, params=parameters).pl().to_dicts()
 
-    names = {"study": study.name, "other": study.variant_of or ""}
+    labels = rows(_LABELS, study=study.name)
+    if study.variant_of is None or not labels:
+        return Repeated(study.name, labels=[], differences=[], users=[], common_users=[])
+    names = {"study": study.name, "other": study.variant_of}
     return Repeated(
         study=study.name,
-        labels=rows(_LABELS, study=study.name),
+        labels=labels,
         differences=rows(_DIFFERENCES, **names),
         users=rows(_USERS, **names),
         common_users=rows(_COMMON_USERS, **names),
@@ -137,7 +142,7 @@ def _users(repeated: Repeated, split: str, readout: str) -> UserSpread | None:
     if readout == "tail":
         return UserSpread()
     of = {
-        (row["quantity"], row["is_after"]): Known(row["user_sd"], row["users"])
+        (row["quantity"], row["is_after"]): Known(**{field.name: row[field.name] for field in fields(Known)})
         for row in repeated.users
         if row["split"] == split
     }

@@ -600,6 +600,11 @@ TABLES: dict[str, Table] = {
                 "p_equivalence": _optional(REAL, "p of the two one-sided tests within the tolerance; pref_acc only"),
                 "minimum_detectable": _optional(REAL, "true value that 80 % of repetitions would find at that level"),
                 "user_sd": _optional(REAL, "part of the standard error that is from users"),
+                "user_by_seed_sd": _optional(
+                    REAL,
+                    "standard deviation between seeds that users alone make, whose pairs fall differently at each; "
+                    "user_sd has it over the root of the seeds",
+                ),
                 "seed_sd": _optional(
                     REAL, "standard deviation between seeds beyond their users', pooled over the study"
                 ),

@@ -4,7 +4,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from prefassets.assets.inference import heterogeneity
+from prefassets.assets.inference import heterogeneity, label_noise
 from prefassets.resources.store import Store
 from prefassets.resources.tables import TABLES
 
@@ -71,3 +71,9 @@ def test_a_home_without_a_reference_pass_has_an_empty_table(tmp_path):
     store = home_with(tmp_path / "home", [])
     assert dg.materialize([heterogeneity], resources={"store": store}).success
     assert store.read("verdicts.heterogeneity").is_empty()
+
+
+def test_a_home_without_labels_has_no_noise_of_them(tmp_path):
+    store = Store(home=str(tmp_path / "home"))
+    assert dg.materialize([label_noise], resources={"store": store}).success
+    assert store.read("verdicts.change_noise").is_empty()

@@ -46,7 +46,8 @@ def one_split(before, after, label="MISMATCH", expected="A > B", readout="tail",
             for seed, points in of.items()
         ],
         users=[
-            {"split": "age", "quantity": quantity, "is_after": is_after, "user_sd": sd, "users": 100}
+            {"split": "age", "quantity": quantity, "is_after": is_after, "user_sd_pp": sd}
+            | {"user_by_seed_sd_pp": None, "seeds": 1, "users": 100}
             for quantity, is_after, sd in users
         ],
         common_users=[{"split": "age", "users": common}],

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from prefassets.assets.inference import estimate
+from prefassets.assets.inference import estimate, label_noise
 from prefassets.assets.studies import studies
 from prefassets.resources import change_noise, estimates
 from prefassets.resources.cells import artifact
@@ -436,10 +436,15 @@ def test_noise_is_simulated_again_exactly_where_what_it_is_made_of_changed(repea
         return simulate(repeated)
 
     monkeypatch.setattr(change_noise, "change_noise", watched)
-    materialize(repeated_home)
     noise = [change_noise.TABLE]
-    with connect_current(repeated_home, noise) as connection:
-        repeated_home.replace(change_noise.TABLE, connection.sql(f"from {change_noise.TABLE}").pl(), [VARIANT.name])
+    materialize(repeated_home)
+    with repeated_home.connect(change_noise.READS, current=True) as connection:
+        for table in set(change_noise.READS) - {estimates.TABLE}:
+            repeated_home.replace(table, connection.sql(f"from {table}").pl())
+    assert dg.materialize([label_noise], resources={"store": repeated_home}).success
+    stored = repeated_home.read(change_noise.TABLE)
+    assert set(stored["split"]) == {"personalisation"}  # region expects no direction
+    assert set(stored["study"]) == {VARIANT.name}
     assert simulated == [VARIANT.name]
     connect_current(repeated_home, noise)
     connect_current(repeated_home, VERDICT)

@@ -182,8 +182,8 @@ NO_MORE = "As far as weights correct it, support mismatch explains no more than 
             for estimate, sentence in (
                 (
                     change(),
-                    "A control moved, where nothing should: WPO instead of DPO does something to groups that are "
-                    f"alike, {MEASURED}; so a change of this size in another split need not be of that split.",
+                    f"A control moved, where nothing should: {MEASURED}. WPO instead of DPO does something to groups "
+                    "that are alike, so a change of this size in another split need not be of that split.",
                 ),
                 (
                     change(p_equivalence=0.01),

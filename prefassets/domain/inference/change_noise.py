@@ -20,7 +20,7 @@ of `verdicts.estimate`) tests that claim split by split.
 # D draws, S seeds
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,12 +48,22 @@ class SeedSpread:
     own_pp: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Known:
-    """The standard deviation of an estimate from its users, points, and how many users that is."""
+    """What an estimate says of its users: standard deviations in points as in `verdicts.estimate`, and how many.
+
+    `user_by_seed_sd_pp` is None where there is but one seed.
+    """
 
     user_sd_pp: float
+    user_by_seed_sd_pp: float | None
+    seeds: int
     users: int
+
+    def variance(self, else_by_seed_pp: float) -> float:
+        """Of what users make of A - B in every seed: less what they make of each, which seeds have already."""
+        by_seed_pp = else_by_seed_pp if self.user_by_seed_sd_pp is None else self.user_by_seed_sd_pp
+        return max(0.0, self.user_sd_pp**2 - by_seed_pp**2 / self.seeds)
 
 
 def user_spread(before: Known, after: Known, change: Known | None, common_users: int) -> UserSpread:
@@ -63,21 +73,23 @@ def user_spread(before: Known, after: Known, change: Known | None, common_users:
 
         s - 2 c + s' = n_change Var(change),        correlation = c n_common / sqrt(s n_before s' n_after).
 
+    What users make of each seed is no part of this. Where it is not known, because there is one seed, that of the other
+    study stands for it; for the change too, as if the studies shared half of it.
+
     Args:
         change: None if it was not measured; a user is then taken to be the same before and after, c = sqrt(s s').
         common_users: users whom both studies scored.
     """
-    of_user, of_user_after = (known.user_sd_pp**2 * known.users for known in (before, after))
-    size = np.sqrt(of_user * of_user_after)
-    if size == 0:
-        return UserSpread(before_pp=before.user_sd_pp, after_pp=after.user_sd_pp)
-    covariance = size if change is None else (of_user + of_user_after - change.user_sd_pp**2 * change.users) / 2
-    same_user = float(np.clip(covariance / size, -1, 1))
-    return UserSpread(
-        before_pp=before.user_sd_pp,
-        after_pp=after.user_sd_pp,
-        correlation=same_user * min(1.0, common_users / (before.users * after.users) ** 0.5),
-    )
+    by_seed_pp = next((one.user_by_seed_sd_pp for one in (before, after) if one.user_by_seed_sd_pp is not None), 0.0)
+    of_before, of_after = before.variance(by_seed_pp), after.variance(by_seed_pp)
+    spread = UserSpread(before_pp=of_before**0.5, after_pp=of_after**0.5)
+    of_user, of_user_after = of_before * before.users, of_after * after.users
+    size = (of_user * of_user_after) ** 0.5
+    if not size:
+        return spread
+    covariance = size if change is None else (of_user + of_user_after - change.variance(by_seed_pp) * change.users) / 2
+    same_user = min(1.0, max(-1.0, covariance / size))
+    return replace(spread, correlation=same_user * min(1.0, common_users / (before.users * after.users) ** 0.5))
 
 
 def seed_spread(

@@ -54,6 +54,7 @@ class Estimate:
     p_equivalence: float | None
     minimum_detectable: float | None
     user_sd: float | None
+    user_by_seed_sd: float | None
     seed_sd: float | None
     training_sd: float | None
     spread: str
@@ -156,6 +157,7 @@ def _of_one_quantity(
                 p_equivalence=equivalence,
                 minimum_detectable=detectable,
                 user_sd=None if part is None else part.users**0.5,
+                user_by_seed_sd=None if part is None or one.seeds < 2 else one.user_by_seed_noise**0.5,
                 seed_sd=None if seeds is None else seeds.variance**0.5,
                 training_sd=None if of_training is None else of_training.variance**0.5,
                 spread=" and ".join(

@@ -49,14 +49,18 @@ def test_in_steps_a_difference_is_exactly_zero_as_often_as_it_rounds_to_it():
 # ---- users
 
 
+def known(sd, users, by_seed=None, seeds=1):
+    return Known(user_sd_pp=sd, user_by_seed_sd_pp=by_seed, seeds=seeds, users=users)
+
+
 @pytest.mark.parametrize("common", [60, 20, 0])
 def test_user_correlation_is_that_of_two_means_over_partly_the_same_users(common):
     """n users before, m after, `common` in both, whose values correlate by .6: cov of means is cov x common / (n m)."""
     generator = np.random.default_rng(1)
     population = generator.multivariate_normal([0, 0], [[4.0, 0.6 * 2 * 3], [0.6 * 2 * 3, 9.0]], size=400_000)
     n, m = 60, 150
-    change = Known(float((population[:, 1] - population[:, 0]).std() / common**0.5), common) if common else None
-    found = user_spread(Known(2.0 / n**0.5, n), Known(3.0 / m**0.5, m), change, common)
+    change = known(float((population[:, 1] - population[:, 0]).std() / common**0.5), common) if common else None
+    found = user_spread(known(2.0 / n**0.5, n), known(3.0 / m**0.5, m), change, common)
     expected = 0.6 * 2.0 * 3.0 * common / (n * m) / ((2.0 / n**0.5) * (3.0 / m**0.5))
     assert found.correlation == pytest.approx(expected, abs=0.01)
     assert found.change_variance == pytest.approx(
@@ -65,12 +69,26 @@ def test_user_correlation_is_that_of_two_means_over_partly_the_same_users(common
 
 
 def test_without_a_common_seed_a_user_is_taken_to_be_the_same_before_and_after():
-    found = user_spread(Known(2.0, 50), Known(1.0, 200), None, 50)
+    found = user_spread(known(2.0, 50), known(1.0, 200), None, 50)
     assert found.correlation == pytest.approx((50 / 200) ** 0.5)
 
 
 def test_users_who_are_all_alike_have_no_spread_and_no_correlation():
-    assert user_spread(Known(0.0, 50), Known(1.0, 50), Known(1.0, 50), 50) == UserSpread(before_pp=0.0, after_pp=1.0)
+    assert user_spread(known(0.0, 50), known(1.0, 50), known(1.0, 50), 50) == UserSpread(before_pp=0.0, after_pp=1.0)
+
+
+def test_what_users_make_of_each_seed_is_in_the_seeds_and_not_counted_twice():
+    """A mean over S seeds has U + N / S from its users; N is part of what seeds differ by."""
+    before, after = known(2.0, 50, by_seed=3.0, seeds=9), known(2.0, 50, by_seed=2.0, seeds=4)
+    change = known(1.5, 50, by_seed=1.0, seeds=4)
+    found = user_spread(before, after, change, 50)
+    assert (found.before_pp**2, found.after_pp**2) == (pytest.approx(4.0 - 1.0), pytest.approx(4.0 - 1.0))
+    assert found.change_variance == pytest.approx(2.25 - 0.25)
+    single = user_spread(before, known(4.0, 50), change, 50)  # one seed does not say; the other study's does
+    assert single.after_pp**2 == pytest.approx(16.0 - 9.0)
+    one_common = user_spread(before, after, known(4.0, 50), 50)
+    assert one_common.change_variance == pytest.approx(16.0 - 9.0)
+    assert user_spread(known(1.0, 50, by_seed=5.0, seeds=2), after, None, 50).before_pp == 0.0
 
 
 # ---- seeds

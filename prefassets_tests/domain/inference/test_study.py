@@ -114,6 +114,7 @@ def test_what_users_alone_make_seeds_differ_by_is_not_counted_twice():
     less = {"a": 3.0, "b": 0.6}
     found = estimates([result(split, by_seed, noise=less[split]) for split, by_seed in values.items()])
     assert found["a"].seed_sd ** 2 == pytest.approx(within - (3.0 + 2 * 0.6) / 3, rel=1e-9)
+    assert {split: one.user_by_seed_sd**2 for split, one in found.items()} == pytest.approx(less)
     noisy = estimates([result(split, by_seed, noise=100.0) for split, by_seed in values.items()])
     assert noisy["a"].seed_sd == 0.0
     assert noisy["a"].standard_error == noisy["a"].user_sd
@@ -142,6 +143,7 @@ def test_degrees_of_freedom_are_those_of_welch_and_satterthwaite_over_users_and_
 def test_a_single_seed_borrows_the_spread_of_the_other_splits():
     found = estimates([result("a", [0.0, 6.0, 3.0]), result("b", [1.0])])
     assert found["b"].seed_sd == found["a"].seed_sd
+    assert found["b"].user_by_seed_sd is None
     assert found["b"].standard_error > found["a"].standard_error
     assert found["b"].note == ""
 
