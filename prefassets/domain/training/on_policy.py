@@ -84,7 +84,7 @@ def on_policy_answers(
         for sampling in ANSWERS
         for prompt, answers in zip(prompts, written[sampling], strict=True)
     ]
-    alignment_sum = complete(language_model, pairs, everything=True).alignment_sum
+    alignment_sum = complete(language_model, pairs, alignment_sum=True).alignment_sum
     assert alignment_sum is not None
     of_sampling = dict(zip(ANSWERS, np.split(alignment_sum, len(ANSWERS)), strict=True))
     found = [
