@@ -9,7 +9,7 @@ import pytest
 from prefassets.report.page import Findings
 from prefassets.resources.reports import READS
 from prefassets.resources.sql_tables import all_tables
-from prefassets.studies import demo
+from prefassets.studies import demo, wpo_demo
 
 MADE = datetime(2026, 11, 26, 14, 0, tzinfo=UTC)
 STATES = {"personalisation": "CONFIRMED", "safety": "CONTRADICTED", "age": "INCONCLUSIVE", "region": "EQUIVALENT"}
@@ -33,7 +33,7 @@ def cells(**states):
     return pl.DataFrame(rows, ["cohort", "seed", "state", "reason"], orient="row")
 
 
-def written(states=STATES):
+def written(states=STATES, study=demo.STUDY):
     splits = list(states)
     rows = {
         "training.cells": [
@@ -116,10 +116,86 @@ def written(states=STATES):
             for quantity in ("contrast_pp", "interaction_pp")
         ],
     }
+    rows |= of_change(splits) | of_weights(splits)
     assert set(rows) == set(READS)
     return Findings(
-        demo.STUDY, "synthetic PRISM, scale 0.4, seed 0", cells(), {name: table(name, rows[name]) for name in READS}
+        study, "synthetic PRISM, scale 0.4, seed 0", cells(), {name: table(name, rows[name]) for name in READS}
     )
+
+
+def of_change(splits):
+    """Personalisation moves by -2 points, and so on; the labels are those of the report's `helpfulness`."""
+    return {
+        "verdicts.method_change": [
+            {"split": split, "readout": readout, "expected": "A > B", "before_label": "MISMATCH", "after_label": "WEAK"}
+            | {"change": "IMPROVED", "before_common_pp": -5.0, "after_common_pp": -7.0 + place, "p_adjusted": 0.04}
+            | {"change_pp": -2.0 + place, "lower_pp": -4.0, "upper_pp": 3.0, "reading": f"What changed in {split}."}
+            | {"heterogeneity_a": 0.4, "heterogeneity_b": 0.5}
+            for place, split in enumerate(splits)
+            for readout in ("held_out", "tail")
+        ],
+        "verdicts.method_change_count": [
+            {"readout": readout, "sentence": f"3 of 6 labels became better on {readout}."}
+            for readout in ("tail", "held_out")
+        ],
+    }
+
+
+def of_weights(splits):
+    """Mean weights: .21 of PRISM's pairs, .09 of the base model's own; group A .02 above group B."""
+    spread = {"lower": 0.2, "upper": 0.22, "p05": 0.1, "p25": 0.15, "p75": 0.3, "p95": 0.4, "median": 0.19}
+    level = {"pairs": 500, "mean_tokens": 120.0, "mean_weight": 0.21} | spread
+    return {
+        "weights.yardstick": [
+            {"unit": "pair", "text": text, "number": 256, "mean_weight": mean, "median": mean - 0.01}
+            | {"lower": mean - 0.02, "upper": mean + 0.02}
+            for text, mean in (
+                ("chosen with rejected", 0.21),
+                ("two sampled at T = 1", 0.09),
+                ("greedy with itself", 1),
+            )
+        ],
+        "weights.histogram": [
+            {"text": text, "bin": place, "lower": (place - 1) / 50, "upper": place / 50, "share": share}
+            for text, share in (("pairs of PRISM", 0.02), ("two sampled at T = 1", 0.01))
+            for place in range(1, 51)
+        ],
+        "weights.mean": [
+            level | {"dimension": "all pairs", "level": "all pairs", "level_order": 1},
+            *(
+                level
+                | {"dimension": "score gap", "level": name, "level_order": place, "mean_weight": 0.2 + place / 100}
+                for place, name in enumerate(("1-9", "10-19", "20-29"), start=1)
+            ),
+            *(
+                level | {"dimension": "split", "level": f"{split}.{group}", "level_order": place}
+                for place, split in enumerate(splits)
+                for group in GROUPS
+            ),
+        ],
+        "weights.score_gap": [
+            {"kind": kind, "correlation": 0.004, "lower": -0.012, "upper": 0.019} for kind in ("pearson", "spearman")
+        ],
+        "weights.source_model": [
+            {"model_name": name, "pairs": 1200, "mean_tokens": 150.0, "mean_weight": mean, "lower": mean - 0.01}
+            | {"upper": mean + 0.01, "adjusted_weight": 0.21, "adjusted_lower": 0.2, "adjusted_upper": 0.22}
+            for name, mean in (("Qwen/small", 0.3), ("openai/large", 0.15))
+        ],
+        "weights.explained": [
+            {"part": part, "share": 0.082, "lower": 0.07, "upper": 0.09, "by_chance": 0.003, "state": "estimated"}
+            for part in ("source model", "source model beyond length")
+        ],
+        "weights.split": [
+            {"split": split, "difference": 0.02, "lower": 0.01, "upper": 0.03, "differs": True} for split in splits
+        ],
+        "weights.in_training": [
+            {"cohort": f"{split}.{group}", "split": split, "user_group": group, "seed": seed, "weight_mean": 0.22}
+            | {"weight_min": 0.04, "weight_clamped": 0.1, "weight_mean_first": 0.2, "weight_mean_last": 0.24}
+            for split in splits
+            for group in GROUPS
+            for seed in SEEDS
+        ],
+    }
 
 
 @pytest.fixture
@@ -128,11 +204,17 @@ def findings():
 
 
 @pytest.fixture
+def weighed():
+    """The same of a study that repeats the demo by a method with weights."""
+    return written(study=wpo_demo.STUDY)
+
+
+@pytest.fixture
 def without():
     """Findings of one split, quickly drawn, in which tables have no rows or cells have other states."""
 
-    def lacking(*tables, **states):
-        full = written({"age": STATES["age"]})
+    def lacking(*tables, study=demo.STUDY, **states):
+        full = written({"age": STATES["age"]}, study)
         kept = {name: rows.clear() if name in tables else rows for name, rows in full.tables.items()}
         return replace(full, tables=kept, cells=cells(**states))
 

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 
-from prefassets.report import figures
+from prefassets.report import figures, weight_figures
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -24,6 +24,11 @@ def drawn(findings):
         "baseline_curve": figures.baseline_curve(curve.filter(pl.col("split").is_null()), 70.0),
         "group_curves": figures.group_curves(age, "age", figures.curve_limits(age)),
         "score_gaps": figures.score_gaps(gaps, "age", figures.gap_limits(gaps)),
+        "changes": figures.changes(tables["verdicts.method_change"].filter(readout="held_out"), 5.0),
+        "histogram": weight_figures.histogram(tables["weights.histogram"], tables["weights.yardstick"]),
+        "by_score_gap": weight_figures.by_score_gap(tables["weights.mean"], tables["weights.yardstick"]),
+        "by_source_model": weight_figures.by_source_model(tables["weights.source_model"]),
+        "by_group": weight_figures.by_group(tables["weights.mean"], tables["weights.split"], ["age", "region"]),
     }
 
 
@@ -31,7 +36,8 @@ def words(svg):
     return [text.text for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]
 
 
-NAMES = ["contrasts", "interactions", "heterogeneity", "baseline_curve", "group_curves", "score_gaps"]
+OF_GROUPS = ["contrasts", "interactions", "heterogeneity", "group_curves", "score_gaps", "by_group"]
+NAMES = [*OF_GROUPS, "baseline_curve", "changes", "histogram", "by_score_gap", "by_source_model"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -43,7 +49,7 @@ def test_it_is_valid_svg_and_equal_rows_give_equal_bytes(findings, name):
     assert svg == drawn(findings)[name]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "baseline_curve"])
+@pytest.mark.parametrize("name", OF_GROUPS)
 def test_a_and_b_keep_their_colours(findings, name):
     svg = drawn(findings)[name].upper()
     assert "#0072B2" in svg
@@ -116,3 +122,45 @@ def test_the_baseline_is_drawn_beside_what_is_wanted_of_it(findings):
     curve = findings.tables["verdicts.learning_curve"].filter(pl.col("split").is_null())
     assert "wanted: 70 %" in words(figures.baseline_curve(curve, 70.0))
     assert "mean of 3 seeds" in words(figures.baseline_curve(curve, None))
+
+
+def test_a_change_is_drawn_with_both_labels_and_without_an_interval_where_there_is_none(findings):
+    change = findings.tables["verdicts.method_change"].filter(readout="held_out")
+    assert {"IMPROVED", "reported rule: MISMATCH to WEAK"} <= set(words(figures.changes(change, 5.0)))
+    bare = change.with_columns(
+        pl.lit(None, pl.Float64).alias(name) for name in ("change_pp", "lower_pp", "upper_pp", "before_common_pp")
+    )
+    assert words(figures.changes(bare, 5.0)).count("nothing measured yet") == len(change)
+
+
+def spoken(svg):
+    return ElementTree.fromstring(svg).get("aria-label")
+
+
+def test_weights_without_a_yardstick_are_drawn_without_one(findings):
+    tables = findings.tables
+    none = tables["weights.yardstick"].clear()
+    assert "two sampled at T = 1 0.08" in spoken(
+        weight_figures.histogram(tables["weights.histogram"], findings.tables["weights.yardstick"])
+    )
+    assert "two sampled" not in spoken(weight_figures.histogram(tables["weights.histogram"], none))
+    of_base_model = "two answers of the base model, T = 1"
+    assert of_base_model in words(weight_figures.by_score_gap(tables["weights.mean"], tables["weights.yardstick"]))
+    assert of_base_model not in words(weight_figures.by_score_gap(tables["weights.mean"], none))
+
+
+def test_source_models_stand_in_order_of_their_weight_with_or_without_an_adjusted_one(findings):
+    rows = findings.tables["weights.source_model"].reverse()
+    said = words(weight_figures.by_source_model(rows))
+    assert said.index("small") < said.index("large")
+    assert "1,200 pairs, 150 tokens" in said
+    alone = rows.with_columns(
+        pl.lit(None, pl.Float64).alias(f"adjusted_{name}") for name in ("weight", "lower", "upper")
+    )
+    assert words(weight_figures.by_source_model(alone)).count("1,200 pairs, 150 tokens") == 2
+
+
+def test_a_difference_of_weights_is_said_with_its_interval(findings):
+    tables = findings.tables
+    svg = weight_figures.by_group(tables["weights.mean"], tables["weights.split"], ["age"])
+    assert "+0.020 [+0.010, +0.030]" in words(svg)

@@ -11,6 +11,7 @@ import pytest
 from prefassets.report.drawing import FAINT, INK
 from prefassets.report.page import _shade, render
 from prefassets.resources.reports import READS
+from prefassets.studies import wpo_demo
 from prefassets_tests.report.conftest import MADE, STATES, written
 
 
@@ -168,3 +169,45 @@ def luminance(colour):
 @pytest.mark.parametrize(("text", "ground"), [(INK, "#ffffff"), (FAINT, "#ffffff"), (INK, _shade(100.0))])
 def test_text_can_be_read_on_its_ground(text, ground):
     assert (luminance(ground) + 0.05) / (luminance(text) + 0.05) >= 4.5
+
+
+# ---- a study that repeats another, by a method with weights
+
+OF_WEIGHTS = {
+    "What changed against demo?": "verdicts.method_change",
+    "What do the weights say?": "weights.histogram",
+}
+
+
+def test_what_changed_and_what_the_weights_say_stand_on_the_page_of_a_study_that_has_them(weighed, page):
+    text = Reader(render(weighed, MADE)).text
+    for title in OF_WEIGHTS:
+        assert title in text
+        assert title not in Reader(page).text
+    for split in STATES:
+        assert f"What changed in {split}." in text
+    assert "3 of 6 labels became better on tail." in text
+    assert "Pairs of PRISM have a mean weight of 0.210 [0.190, 0.230]; two answers that the base model" in text
+    assert "at T = 1, have 0.090 [0.070, 0.110]" in text
+    assert (
+        "Source model beyond length explains 8.2 % [7.0, 9.0] of the variance of the weight (by chance: 0.3 %)" in text
+    )
+    assert "age.A 0.220 0.040 10 % 0.200 0.240" in text
+
+
+def test_the_page_has_the_change_and_the_four_figures_of_the_weights(weighed):
+    images = Reader(render(weighed, MADE)).images
+    assert len(images) == 4 + 2 * len(STATES) + 1 + 4
+
+
+def test_without_rows_their_places_say_so(without):
+    text = Reader(render(without(*OF_WEIGHTS.values(), study=wpo_demo.STUDY), MADE)).text
+    assert "What changed against demo? Nothing to compare with yet" in text
+    assert re.search(r"What do the weights say\? This figure is left out: \w+", text)
+
+
+@pytest.mark.parametrize(
+    "table", [table for table in READS if table.startswith(("weights.", "verdicts.method_change"))]
+)
+def test_no_table_is_needed_to_make_the_page_of_a_method_with_weights(without, table):
+    assert Reader(render(without(table, study=wpo_demo.STUDY), MADE)).text
