@@ -120,6 +120,25 @@ def test_margins_of_another_held_out_set_are_scored_again_without_training(copie
     assert copied_home.ok("missing", "demo") == ""
 
 
+def test_a_study_that_repeats_another_says_what_changed_seed_for_seed_and_says_so_before_it_has_run(copied_home):
+    before = copied_home.ok("verdicts", "wpo_demo")
+    assert "Nothing to compare with yet: no split is judged in both wpo_demo and demo." in before
+    copied_home.ok("missing", "wpo_demo", "--launch")
+    printed = copied_home.ok("verdicts", "wpo_demo")
+    assert "What changed against demo, at the seeds and on the users of both" in printed
+    assert "labels on the held-out readout: " in printed
+    assert "labels on the tail readout: " in printed
+    for row in rows(copied_home, "verdicts", "wpo_demo"):
+        assert row["variant_of"] == "demo"
+        assert f"{row['split']}: {row['reading']}" in printed
+        assert row["change_lower_pp"] < row["change_pp"] < row["change_upper_pp"]
+    one = "select distinct common_seeds as seeds from verdicts.method_change where study = 'wpo_demo'"
+    assert rows(copied_home, "sql", one) == [{"seeds": 3}]
+    page = (copied_home.folder / "reports/wpo_demo.html").read_text()
+    assert "What changed against demo?" in page
+    assert page.count('id="weight') >= 4, "the four figures of the weights"
+
+
 def test_a_killed_run_loses_at_most_the_cells_in_training(copied_home):
     deleted = ["personalisation.A", "personalisation.B"]
     for cohort in deleted:
