@@ -39,7 +39,7 @@ def large_vocabulary(hidden: int) -> Shape:
             "num_key_value_heads": 2,
         },
         hyperparameters=Hyperparameters(
-            steps=3, batch_size=2, lora=Lora(rank=8, alpha=16), max_length=256, precision="float32"
+            steps=2, batch_size=2, lora=Lora(rank=8, alpha=16), max_length=256, precision="float32"
         ),
         warm_up=WARM_UP,
     )
