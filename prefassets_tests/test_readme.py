@@ -21,9 +21,9 @@ COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if lin
 QUERIES = blocks("sql")
 
 
-def test_readme_has_the_commands_and_five_queries():
+def test_readme_has_the_commands_and_six_queries():
     assert {"make demo", "make test"} <= set(COMMANDS)
-    assert len(QUERIES) == 5
+    assert len(QUERIES) == 6
 
 
 def test_nothing_is_left_to_be_filled_in():
