@@ -718,12 +718,14 @@ TABLES: dict[str, Table] = {
                     "what an unrelated part of as many columns would have in the mean, given how alike a user's pairs "
                     "are. Only what `share` has beyond this says something",
                 ),
-                "by_chance_p95": _optional(REAL, "an unrelated part has at most this in 95 % of cases"),
-                "degrees_of_freedom": Column(INTEGER, "coefficients that the test is about"),
+                "degrees_of_freedom": Column(INTEGER, "coefficients that the test is about; 0 without one"),
                 "p": _optional(REAL, "p that they are all zero: Wald, clustered by user"),
                 "pairs": Column(INTEGER, "pairs"),
                 "users": Column(INTEGER, "their users"),
-                "state": Column(TEXT, "`estimated`, or `undefined: ` and why there are no numbers"),
+                "state": Column(
+                    TEXT,
+                    "`estimated`, and which answers are too equally long for a curve; or `undefined: ` and why",
+                ),
             },
         ),
     )
