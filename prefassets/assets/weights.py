@@ -21,7 +21,7 @@ DEPS = [["model", "wpo_weights"], ["prism", "pairs"]]
     **declared("weights.source_model"),
     deps=DEPS,
     group_name=GROUP,
-    kinds={"numpy"},
+    kinds={"statsmodels"},
     automation_condition=AFTER_ANY_CHANGE,
 )
 def source_model(store: Store) -> dg.MaterializeResult:
@@ -35,7 +35,7 @@ def source_model(store: Store) -> dg.MaterializeResult:
     **declared("weights.explained"),
     deps=DEPS,
     group_name=GROUP,
-    kinds={"numpy"},
+    kinds={"statsmodels"},
     automation_condition=AFTER_ANY_CHANGE,
 )
 def explained(store: Store) -> dg.MaterializeResult:

@@ -143,7 +143,7 @@ def _weights(study: Study, rows: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     return {
         "yardstick": yardstick.filter(unit="pair").to_dicts(),
         "weight_correlations": rows["weights.score_gap"].sort("kind").to_dicts(),
-        "weights_explained": rows["weights.explained"].filter(state="estimated").to_dicts(),
+        "weights_explained": rows["weights.explained"].filter(pl.col("state").str.starts_with("estimated")).to_dicts(),
         "weights_histogram": Markup(weight_figures.histogram(bins, yardstick)) if not bins.is_empty() else None,
         "weights_by_gap": Markup(weight_figures.by_score_gap(means, yardstick)) if not gaps.is_empty() else None,
         "weights_by_model": Markup(weight_figures.by_source_model(models)) if not models.is_empty() else None,
