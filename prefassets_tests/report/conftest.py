@@ -130,7 +130,7 @@ def of_change(splits):
             {"split": split, "readout": readout, "expected": "A > B", "before_label": "MISMATCH", "after_label": "WEAK"}
             | {"change": "IMPROVED", "before_common_pp": -5.0, "after_common_pp": -7.0 + place, "p_adjusted": 0.04}
             | {"change_pp": -2.0 + place, "lower_pp": -4.0, "upper_pp": 3.0, "reading": f"What changed in {split}."}
-            | {"heterogeneity_a": 0.4, "heterogeneity_b": 0.5}
+            | {"heterogeneity_a": 0.4, "heterogeneity_b": 0.5, "cautions": "users left out: 320"}
             for place, split in enumerate(splits)
             for readout in ("held_out", "tail")
         ],
