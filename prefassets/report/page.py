@@ -150,6 +150,7 @@ def _weights(study: Study, rows: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
         "weights_by_model": Markup(weight_figures.by_source_model(models)) if not models.is_empty() else None,
         "weights_by_group": Markup(weight_figures.by_group(means, rows["weights.split"], splits)) if splits else None,
         "weights_in_training": rows["weights.in_training"]
+        .join(rows["verdicts.counted"], on=["cohort", "seed", "fold"], how="semi", maintain_order="left")
         .group_by("cohort", maintain_order=True)
         .agg(
             mean=pl.col("weight_mean").mean(),

@@ -180,12 +180,12 @@ NO_MORE = "As far as weights correct it, support mismatch explains no more than 
         (change(p_adjusted=0.4), {"role": "exploratory"}, CANNOT_TELL),
         *(
             (estimate, {"role": role}, sentence)
-            for role in ("null control", "placebo")
+            for role, groups in (("null control", "were taken to be alike"), ("placebo", "differ by chance alone"))
             for estimate, sentence in (
                 (
                     change(),
                     f"A control moved, where nothing should: {MEASURED}. WPO instead of DPO does something to groups "
-                    "that are alike, so a change of this size in another split need not be of that split.",
+                    f"that {groups}, so a change of this size in another split need not be of that split.",
                 ),
                 (
                     change(p_equivalence=0.01),

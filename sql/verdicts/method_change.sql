@@ -138,8 +138,9 @@ told as (
             when is_control and differs and equivalent then format(
                 'A control moved, though by less than the {:.1f} points that count as none: {}.', null_tolerance_pp, measured)
             when is_control and differs then format(
-                'A control moved, where nothing should: {}. {} does something to groups that are alike, so a change of this '
-                || 'size in another split need not be of that split.', measured, what)
+                'A control moved, where nothing should: {}. {} does something to groups that {}, so a change of this size in '
+                || 'another split need not be of that split.',
+                measured, what, if(role = 'placebo', 'differ by chance alone', 'were taken to be alike'))
             when differs and equivalent then format(
                 '{} changes A - B, but by less than the {:.1f} points that count as none: {}.',
                 what, null_tolerance_pp, measured)
