@@ -287,7 +287,7 @@ VERDICTS = """
         interaction_pp, interaction_lower_pp, interaction_upper_pp, interaction_p, exposure_ratio,
         gate_warnings, reported_rule, reported_rule_tail,
         variant_of, change, change_pp, change.lower_pp as change_lower_pp, change.upper_pp as change_upper_pp,
-        change.p_adjusted as change_p_adjusted, reading
+        change.p_adjusted as change_p_adjusted, reading, change.cautions as change_cautions
     from verdicts.verdict
     left join verdicts.method_change as change
         on change.study = verdict.study and change.split = verdict.split and readout = 'held_out'
@@ -300,7 +300,7 @@ CHANGES = """
         split, expected, before_label, after_label, change, common_seeds, before_common_pp, after_common_pp,
         change_pp, lower_pp, upper_pp, p_adjusted,
         heterogeneity_a, heterogeneity_a_lower, heterogeneity_a_upper,
-        heterogeneity_b, heterogeneity_b_lower, heterogeneity_b_upper, reading
+        heterogeneity_b, heterogeneity_b_lower, heterogeneity_b_upper, reading, cautions
     from verdicts.method_change
     where study = $study and readout = 'held_out'
     order by list_position($splits, split)
@@ -356,18 +356,16 @@ def _show_verdicts(rows: pl.DataFrame, title: str) -> None:
         "table",
         title,
     )
-    cautions = [set(filter(None, text.split("; "))) for text in rows["cautions"]]
-    common = set.intersection(*cautions) if cautions else set()
-    for split, sentence, own in zip(rows["split"], rows["sentence"], cautions, strict=True):
-        _say_wrapped(f"{split}: {sentence}" + "".join(f" Caution: {caution}." for caution in sorted(own - common)))
-    for caution in sorted(common):
-        _say_wrapped(f"all splits: {caution}.")
+    _say_of_each_split(rows, "sentence", "all splits")
 
 
 def _show_changes(changes: pl.DataFrame, counts: pl.DataFrame, study: Study) -> None:
     """What the one thing that a study changes did, as a table, then each split's change in a sentence."""
     if changes.is_empty():
-        _say_wrapped(f"Nothing to compare with yet: no split is judged in both {study.name} and {study.variant_of}.")
+        _say_wrapped(
+            f"Nothing to compare with yet: no split is judged in both {study.name} and {study.variant_of}. "
+            f"`prefassets missing` with the name of either says what is not trained yet."
+        )
         return
     show(
         changes.select(
@@ -393,12 +391,22 @@ def _show_changes(changes: pl.DataFrame, counts: pl.DataFrame, study: Study) -> 
             ),
         ),
         "table",
-        f"What changed against {study.variant_of}, at the seeds and on the users of both",
+        f"What changed against {study.variant_of}: labels by each study's own seeds, A - B at the seeds of both, "
+        "the change on the users of both too",
     )
-    for split, reading in changes.select("split", "reading").iter_rows():
-        _say_wrapped(f"{split}: {reading}")
+    _say_of_each_split(changes, "reading", "all changes")
     for readout, sentence in counts.iter_rows():
         _say_wrapped(f"labels on the {readout.replace('_', '-')} readout: {sentence}")
+
+
+def _say_of_each_split(rows: pl.DataFrame, sentence: str, everything: str) -> None:
+    """Each split's sentence with its cautions; those that all splits have come once, of `everything`."""
+    cautions = [set(filter(None, text.split("; "))) for text in rows["cautions"]]
+    common = set.intersection(*cautions) if cautions else set()
+    for split, said, own in zip(rows["split"], rows[sentence], cautions, strict=True):
+        _say_wrapped(f"{split}: {said}" + "".join(f" Caution: {caution}." for caution in sorted(own - common)))
+    for caution in sorted(common):
+        _say_wrapped(f"{everything}: {caution}.")
 
 
 def _with_interval(

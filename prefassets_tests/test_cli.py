@@ -123,9 +123,11 @@ def test_margins_of_another_held_out_set_are_scored_again_without_training(copie
 def test_a_study_that_repeats_another_says_what_changed_seed_for_seed_and_says_so_before_it_has_run(copied_home):
     before = copied_home.ok("verdicts", "wpo_demo")
     assert "Nothing to compare with yet: no split is judged in both wpo_demo and demo." in before
+    assert "`prefassets missing` with the name of either" in before
     copied_home.ok("missing", "wpo_demo", "--launch")
     printed = copied_home.ok("verdicts", "wpo_demo")
-    assert "What changed against demo, at the seeds and on the users of both" in printed
+    assert "What changed against demo: labels by each study's own seeds, A - B at the seeds of both" in printed
+    assert "all changes: no placebo splits: spread over training users is not in the interval." in printed
     assert "labels on the held-out readout: " in printed
     assert "labels on the tail readout: " in printed
     for row in rows(copied_home, "verdicts", "wpo_demo"):

@@ -129,6 +129,7 @@ def _changes(study: Study, rows: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
     paired = not change["before_common_pp"].drop_nulls().is_empty()
     return {
         "changes": change.to_dicts(),
+        "change_cautions": _cautions(change),
         "changes_figure": Markup(figures.changes(change, study.null_tolerance_pp)) if paired else None,
         "change_counts": rows["verdicts.method_change_count"].sort("readout").to_dicts(),
     }
@@ -149,6 +150,7 @@ def _weights(study: Study, rows: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
         "weights_by_model": Markup(weight_figures.by_source_model(models)) if not models.is_empty() else None,
         "weights_by_group": Markup(weight_figures.by_group(means, rows["weights.split"], splits)) if splits else None,
         "weights_in_training": rows["weights.in_training"]
+        .join(rows["verdicts.counted"], on=["cohort", "seed", "fold"], how="semi", maintain_order="left")
         .group_by("cohort", maintain_order=True)
         .agg(
             mean=pl.col("weight_mean").mean(),
@@ -185,10 +187,10 @@ def _recipes(cells: pl.DataFrame) -> list[dict[str, Any]]:
     )
 
 
-def _cautions(verdict: pl.DataFrame) -> list[tuple[str, list[str]]]:
+def _cautions(rows: pl.DataFrame) -> list[tuple[str, list[str]]]:
     """Each caution once, with the splits that it concerns."""
     said: dict[str, list[str]] = {}
-    for split, cautions in verdict.select("split", "cautions").iter_rows():
+    for split, cautions in rows.select("split", "cautions").iter_rows():
         for caution in filter(None, (cautions or "").split("; ")):
             said.setdefault(caution, []).append(split)
     return list(said.items())

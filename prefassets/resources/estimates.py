@@ -15,8 +15,8 @@ from prefassets.resources.tables import TABLES
 from prefassets.studies import all_studies
 from prefassets.studies.study import Study
 
-TABLE, STATES = "verdicts.estimate", "training.states"
-READS = ("verdicts.scored_users", "verdicts.basis")
+TABLE, STATES, SCORED = "verdicts.estimate", "training.states", "verdicts.scored_users"
+READS = (SCORED, "verdicts.basis")
 
 # A seed counts once both of its groups' adapters do; another recipe's baseline beside them does not.
 _SCORED = """
@@ -68,26 +68,25 @@ def connect_current(store: Store, tables: Collection[str] | None = None) -> duck
     if STATES in read:
         given[STATES] = states_of_all(store, all_studies().values())
     if TABLE in read:
-        given[TABLE] = _current_estimates(store)
+        with store.connect([TABLE, *READS], current=True) as connection:
+            given[TABLE] = _current_estimates(connection)
+            given[SCORED] = connection.sql(f"from {SCORED}").pl()  # of all that is made here, what takes longest
     if change_noise.TABLE in read:
         given[change_noise.TABLE] = _current_change_noise(store, given)
     return store.connect(tables, current=True, given=given)
 
 
-def _current_estimates(store: Store) -> pl.DataFrame:
-    with store.connect([TABLE, *READS], current=True) as connection:
-        outdated = {
-            study
-            for (study,) in connection.execute(
-                f"select study from (select distinct study, digest from verdicts.basis) as basis"
-                f" full join (select distinct study, digest from {TABLE}) as made using (study)"
-                f" where basis.digest is distinct from made.digest"
-            ).fetchall()
-        }
-        kept = connection.sql(f"from {TABLE}").pl().filter(~pl.col("study").is_in(list(outdated)))
-        fresh = [
-            estimate_study(connection, all_studies()[study]) for study in sorted(outdated) if study in all_studies()
-        ]
+def _current_estimates(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    outdated = {
+        study
+        for (study,) in connection.execute(
+            f"select study from (select distinct study, digest from verdicts.basis) as basis"
+            f" full join (select distinct study, digest from {TABLE}) as made using (study)"
+            f" where basis.digest is distinct from made.digest"
+        ).fetchall()
+    }
+    kept = connection.sql(f"from {TABLE}").pl().filter(~pl.col("study").is_in(list(outdated)))
+    fresh = [estimate_study(connection, all_studies()[study]) for study in sorted(outdated) if study in all_studies()]
     return pl.concat([kept, *fresh])
 
 

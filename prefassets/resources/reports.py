@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import duckdb
 import polars as pl
 
-from prefassets.resources.cells import cell_states
+from prefassets.resources.cells import StudyData, cell_states
 from prefassets.resources.sql_tables import all_tables
 from prefassets.resources.store import Store
 from prefassets.studies.study import Study
@@ -47,20 +47,22 @@ def write_page(store: Store, study: Study, connection: duckdb.DuckDBPyConnection
         {"cohort": pl.String, "seed": pl.String, "state": pl.String, "reason": pl.String},
         orient="row",
     )
-    tables = {table: _rows(connection, table, study) for table in READS}
+    revision = StudyData(store, study).base_revision
+    tables = {table: _rows(connection, table, study, revision) for table in READS}
     page = render(Findings(study, str(store.source()), cells, tables), datetime.now(UTC))
     path = store.write_file(f"reports/{study.name}.html", page.encode())
     return path, {str(state): count for state, count in cells["state"].value_counts(sort=True).iter_rows()}
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, table: str, study: Study) -> pl.DataFrame:
-    """The study's own rows: by its name, its reference pass, or its splits."""
+def _rows(connection: duckdb.DuckDBPyConnection, table: str, study: Study, revision: str | None) -> pl.DataFrame:
+    """The study's own rows: by its name, its reference pass of this revision of the base model, or its splits."""
     columns = all_tables()[table].columns
-    whose: tuple[str, object]
+    names: dict[str, object]
     if "study" in columns:
-        whose = "study = $whose", study.name
+        whose, names = "study = $study", {"study": study.name}
     elif "reference" in columns:
-        whose = "reference = $whose", study.reference
+        whose = "reference = $reference and revision = $revision"
+        names = {"reference": study.reference, "revision": revision}
     else:
-        whose = "list_contains($whose, split)", list(study.expected)
-    return connection.sql(f"from {table} where {whose[0]}", params={"whose": whose[1]}).pl()
+        whose, names = "list_contains($splits, split)", {"splits": list(study.expected)}
+    return connection.sql(f"from {table} where {whose}", params=names).pl()

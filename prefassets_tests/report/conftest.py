@@ -41,7 +41,9 @@ def written(states=STATES, study=demo.STUDY):
             | {"finished_at": MADE}
         ]
         * len(demo.STUDY.cells),
-        "verdicts.counted": [{"study": "demo"}] * len(demo.STUDY.cells),
+        "verdicts.counted": [
+            {"study": "demo", "cohort": cell.cohort, "seed": cell.seed, "fold": cell.fold} for cell in demo.STUDY.cells
+        ],
         "verdicts.gate": [
             {"gate": "baseline_trained", "state": "failed", "wanted_pp": 70.0, "withholds": False, "on_failure": "warn"}
             | {"explanation": "the baseline is at 56.7 %"}
@@ -130,7 +132,7 @@ def of_change(splits):
             {"split": split, "readout": readout, "expected": "A > B", "before_label": "MISMATCH", "after_label": "WEAK"}
             | {"change": "IMPROVED", "before_common_pp": -5.0, "after_common_pp": -7.0 + place, "p_adjusted": 0.04}
             | {"change_pp": -2.0 + place, "lower_pp": -4.0, "upper_pp": 3.0, "reading": f"What changed in {split}."}
-            | {"heterogeneity_a": 0.4, "heterogeneity_b": 0.5}
+            | {"heterogeneity_a": 0.4, "heterogeneity_b": 0.5, "cautions": "users left out: 320"}
             for place, split in enumerate(splits)
             for readout in ("held_out", "tail")
         ],
@@ -189,11 +191,17 @@ def of_weights(splits):
             {"split": split, "difference": 0.02, "lower": 0.01, "upper": 0.03, "differs": True} for split in splits
         ],
         "weights.in_training": [
-            {"cohort": f"{split}.{group}", "split": split, "user_group": group, "seed": seed, "weight_mean": 0.22}
-            | {"weight_min": 0.04, "weight_clamped": 0.1, "weight_mean_first": 0.2, "weight_mean_last": 0.24}
+            {"cohort": f"{split}.{group}", "split": split, "user_group": group, "seed": seed, "fold": 0}
+            | {
+                "weight_mean": 0.22 if seed in SEEDS else 0.9,
+                "weight_min": 0.04,
+                "weight_clamped": 0.1,
+                "weight_mean_first": 0.2,
+                "weight_mean_last": 0.24,
+            }
             for split in splits
             for group in GROUPS
-            for seed in SEEDS
+            for seed in (*SEEDS, 7)  # finished, but not planned
         ],
     }
 

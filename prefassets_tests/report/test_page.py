@@ -186,6 +186,7 @@ def test_what_changed_and_what_the_weights_say_stand_on_the_page_of_a_study_that
         assert title not in Reader(page).text
     for split in STATES:
         assert f"What changed in {split}." in text
+    assert f"Caution ({', '.join(STATES)}): users left out: 320." in text
     assert "3 of 6 labels became better on tail." in text
     assert "Pairs of PRISM have a mean weight of 0.210 [0.190, 0.230]; two answers that the base model" in text
     assert "at T = 1, have 0.090 [0.070, 0.110]" in text
@@ -193,6 +194,11 @@ def test_what_changed_and_what_the_weights_say_stand_on_the_page_of_a_study_that
         "Source model beyond length explains 8.2 % [7.0, 9.0] of the variance of the weight (by chance: 0.3 %)" in text
     )
     assert "age.A 0.220 0.040 10 % 0.200 0.240" in text
+
+
+def test_a_mean_weight_without_the_models_own_text_beside_it_is_not_left_to_be_misread(without):
+    text = Reader(render(without("weights.yardstick", study=wpo_demo.STUDY), MADE)).text
+    assert "what the base model writes itself was not weighed, and without that a mean says little." in text
 
 
 def test_the_page_has_the_change_and_the_four_figures_of_the_weights(weighed):

@@ -101,26 +101,28 @@ def change(points=3.0, p_adjusted=0.01, **columns):
     } | columns
 
 
-def held_out(run_sql, estimate, role="directional", expected=None, methods=("dpo", "wpo"), groups=(), seeds=3):
+def held_out(
+    run_sql, estimate, role="directional", expected=None, methods=("dpo", "wpo"), groups=(), seeds=3, given=None
+):
     """The row of `wpo`, which repeats `dpo`, of one split with this estimate of the change."""
     split = {"age": (expected or EXPECTED[role], [1.0, 2.0, 3.0][:seeds])}
     placebos = ["age"] if role == "placebo" else []
-    given = judged({"dpo": split, "wpo": split}, variant_of=VARIANT, readout="held_out", placebos=placebos)
+    tables = judged({"dpo": split, "wpo": split}, variant_of=VARIANT, readout="held_out", placebos=placebos)
     study = [
         row | {"method": method, "reference": "tiny@96:float32", "base_model": "tiny"}
-        for row, method in zip(given["studies.study"].to_dicts(), methods, strict=True)
+        for row, method in zip(tables["studies.study"].to_dicts(), methods, strict=True)
     ]
     key = {"study": "wpo", "split": "age"}
     contrast = change(quantity="contrast", digest=(estimate or change())["digest"])
     made = [key | {"metric": "pref_acc"} | row for row in (contrast, estimate) if row]
-    given |= {
+    tables |= (given or {}) | {
         "studies.study": frame("studies.study", study),
         "verdicts.estimate": frame("verdicts.estimate", made),
         "verdicts.basis": frame("verdicts.basis", [key | {"digest": "now"}]),
         "verdicts.heterogeneity": frame("verdicts.heterogeneity", groups),
         "model.base": frame("model.base", [{"base_model": "tiny", "revision": "r"}]),
     }
-    (row,) = run_sql("verdicts.method_change", given).to_dicts()
+    (row,) = run_sql("verdicts.method_change", tables).to_dicts()
     assert "nan" not in row["reading"]
     return row
 
@@ -178,12 +180,12 @@ NO_MORE = "As far as weights correct it, support mismatch explains no more than 
         (change(p_adjusted=0.4), {"role": "exploratory"}, CANNOT_TELL),
         *(
             (estimate, {"role": role}, sentence)
-            for role in ("null control", "placebo")
+            for role, groups in (("null control", "were taken to be alike"), ("placebo", "differ by chance alone"))
             for estimate, sentence in (
                 (
                     change(),
                     f"A control moved, where nothing should: {MEASURED}. WPO instead of DPO does something to groups "
-                    "that are alike, so a change of this size in another split need not be of that split.",
+                    f"that {groups}, so a change of this size in another split need not be of that split.",
                 ),
                 (
                     change(p_equivalence=0.01),
@@ -233,6 +235,13 @@ def test_cautions_name_what_is_not_in_the_interval_and_who_is_left_out(run_sql):
     assert held_out(run_sql, change(training_sd=None, note=left_out))["cautions"] == (
         f"no placebo splits: spread over training users is not in the interval; {left_out}"
     )
+
+
+def test_a_change_against_stale_adapters_says_so(run_sql):
+    states = [{"study": study, "split": "age", "state": "stale"} for study in ("dpo", "wpo", "dpo")]
+    states += [{"study": "dpo", "split": split, "state": "finished"} for split in ("age", "region", None)]
+    given = {"training.states": frame("training.states", states)}
+    assert held_out(run_sql, change(), given=given)["cautions"] == "2 of 3 adapters of dpo are stale"
 
 
 # ---- heterogeneity

@@ -80,9 +80,16 @@ heterogeneity as (
     group by all
 ),
 
+adapters_before as (
+    select study, split, count(*) as adapters, count(*) filter (where state = 'stale') as stale_adapters
+    from training.states
+    where split is not null
+    group by all
+),
+
 gathered as (
     select
-        label.*, corrects_support, what, null_tolerance_pp, expected_sign,
+        label.*, adapters, stale_adapters, corrects_support, what, null_tolerance_pp, expected_sign,
         label.role in ('null control', 'placebo') as is_control,
         coalesce(common_seeds, 0) as common_seeds,
         before_common_pp, after_common_pp, mean_change_pp, sd_change_pp,
@@ -98,6 +105,7 @@ gathered as (
     left join changed on changed.study = label.study
     left join studies.split as asked on asked.study = label.study and asked.split = label.split
     left join matched on matched.study = label.study and matched.split = label.split and matched.readout = label.readout
+    left join adapters_before on adapters_before.study = label.variant_of and adapters_before.split = label.split
     left join paired on paired.study = label.study and paired.split = label.split and paired.readout = label.readout
     left join made on made.study = label.study
     left join current on current.study = label.study
@@ -130,8 +138,9 @@ told as (
             when is_control and differs and equivalent then format(
                 'A control moved, though by less than the {:.1f} points that count as none: {}.', null_tolerance_pp, measured)
             when is_control and differs then format(
-                'A control moved, where nothing should: {}. {} does something to groups that are alike, so a change of this '
-                || 'size in another split need not be of that split.', measured, what)
+                'A control moved, where nothing should: {}. {} does something to groups that {}, so a change of this size in '
+                || 'another split need not be of that split.',
+                measured, what, if(role = 'placebo', 'differ by chance alone', 'were taken to be alike'))
             when differs and equivalent then format(
                 '{} changes A - B, but by less than the {:.1f} points that count as none: {}.',
                 what, null_tolerance_pp, measured)
@@ -183,6 +192,7 @@ select
     if(
         readout = 'held_out',
         concat_ws('; ',
+            if(stale_adapters > 0, format('{} of {} adapters of {} are stale', stale_adapters, adapters, variant_of), null),
             if(p is not null and training_sd is null, 'no placebo splits: spread over training users is not in the interval', null),
             nullif(note, '')),
         null) as cautions
