@@ -52,10 +52,19 @@ class Kind(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (ValueError, OSError, RuntimeError) as error:
+        except Exception as error:
             if isinstance(error, (click.ClickException, click.Abort, click.exceptions.Exit)) or ctx.params.get("debug"):
                 raise
-            message = f"{type(error).__name__}: {error}"
+            if isinstance(error, (ValueError, OSError, RuntimeError)):
+                message = f"{type(error).__name__}: {error}"
+            elif type(error).__name__ == "BinderException":  # DuckDB's, which is not imported for every command
+                message = (
+                    f"a table in {Path(settings().home).absolute()} was written by another version of prefassets, which "
+                    f"knew other columns ({str(error).splitlines()[0]}). `prefassets missing STUDY --stale --launch` "
+                    f"writes what a study needs again; `make ui` shows every table."
+                )
+            else:
+                raise
         raise click.ClickException(message)  # outside `except`: nothing of the failed call is kept alive until exit
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pytest
 from safetensors.numpy import load_file
 
@@ -267,6 +268,16 @@ def test_a_home_refuses_another_source(demo_home):
     )
     assert done.returncode != 0
     assert "leave it out (PREFASSETS_SCALE), or set PREFASSETS_HOME to a new folder" in done.stderr
+
+
+def test_a_home_of_a_version_with_other_columns_says_so_and_what_to_do(copied_home):
+    part = copied_home.folder / "tables/studies/study/part.parquet"
+    pl.read_parquet(part).drop("matching").write_parquet(part)
+    refused = copied_home.run("verdicts", "demo")
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+    assert "was written by another version of prefassets, which knew other columns" in refused.stderr
+    assert "`prefassets missing STUDY --stale --launch`" in refused.stderr
 
 
 def test_a_malformed_setting_names_its_variable(empty_home):

@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from prefassets.assets.declared import declared
+from prefassets.domain.training.methods import METHODS
 from prefassets.domain.training.recipe import digest
 from prefassets.resources.cells import cell_row
 from prefassets.resources.store import Store
@@ -24,6 +25,7 @@ def study_row(study: Study) -> dict[str, object]:
         "study": study.name,
         "question": study.question,
         "method": study.method,
+        "weighted": METHODS[study.method].weight is not None,
         "base_model": study.base_model,
         "reference": study.reference,
         **{

@@ -1,8 +1,8 @@
 """The cells of a study against the store: which are finished, and what is wrong with the others."""
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -184,15 +184,21 @@ def cell_states(store: Store, study: Study) -> list[CellState]:
     finished: its record is what today's recipe says, and its held-out pairs are scored; missing: no record;
     unscored: trained, but its margins are missing; stale: its record is of another recipe.
     """
+    return _states(store, study, _scored(store, [study]))
+
+
+def _scored(store: Store, studies: Sequence[Study]) -> dict[tuple[Any, ...], str]:
+    """Digest of the pairs that each adapter was scored on, by study, cohort, seed, fold and fingerprint."""
+    rows = store.query(
+        "select study, cohort, seed, fold, fingerprint, md5(string_agg(pair_id, ' ' order by pair_id))"
+        " from training.margins where list_contains($studies, study) group by all",
+        studies=[study.name for study in studies],
+    )
+    return {tuple(adapter): pairs for *adapter, pairs in rows.iter_rows()}
+
+
+def _states(store: Store, study: Study, scored: Mapping[tuple[Any, ...], str]) -> list[CellState]:
     records = store.records(study.name)
-    scored = {
-        (cohort, seed, fold, fingerprint): pairs
-        for cohort, seed, fold, fingerprint, pairs in store.query(
-            "select cohort, seed, fold, fingerprint, md5(string_agg(pair_id, ' ' order by pair_id))"
-            " from training.margins where study = $study group by all",
-            study=study.name,
-        ).iter_rows()
-    }
     data = StudyData(store, study)
     states = []
     for cell in study.cells:
@@ -203,7 +209,7 @@ def cell_states(store: Store, study: Study) -> list[CellState]:
             states.append(CellState(cell, "stale", f"base model {study.base_model} is gone from this home"))
         elif (why := data.unlearnable(cell)) or (changed := differences(record["recipe"], data.recipe(cell).as_dict())):
             states.append(CellState(cell, "stale", why or "; ".join(changed)))
-        elif (pairs := scored.get((cell.cohort, cell.seed, cell.fold, record["fingerprint"]))) is None:
+        elif (pairs := scored.get((*astuple(cell), record["fingerprint"]))) is None:
             states.append(CellState(cell, "unscored", "no margins on held-out pairs"))
         elif pairs != data.held_out_digest(cell):
             states.append(CellState(cell, "unscored", "margins are of other held-out pairs than today's"))
@@ -219,10 +225,12 @@ def cell_row(cell: Cell) -> dict[str, Any]:
 
 def states_of_all(store: Store, studies: Iterable[Study]) -> pl.DataFrame:
     """The rows of `training.states`: the state of every planned cell of these studies."""
+    studies = list(studies)
+    scored = _scored(store, studies)  # at once: it opens every cell's file
     rows = [
         {**cell_row(found.cell), "state": found.state, "reason": found.reason}
         for study in studies
-        for found in cell_states(store, study)
+        for found in _states(store, study, scored)
     ]
     return pl.DataFrame(rows, schema=TABLES["training.states"].schema)
 

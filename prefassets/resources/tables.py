@@ -361,6 +361,7 @@ TABLES: dict[str, Table] = {
                 "study": STUDY,
                 "question": Column(TEXT, "what the study asks"),
                 "method": Column(TEXT, "the loss"),
+                "weighted": Column(BOOLEAN, "whether the loss weighs pairs by how likely the policy is to write them"),
                 "base_model": BASE_MODEL,
                 "reference": REFERENCE,
                 "steps": Column(INTEGER, "optimiser steps per adapter"),

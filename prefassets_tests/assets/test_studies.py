@@ -13,3 +13,5 @@ def test_a_study_names_the_reference_pass_that_its_cells_read(tmp_path):
     named = dict(store.query("select study, reference from studies.study").iter_rows())
     assert named == {study.name: study.reference for study in all_studies().values()}
     assert named["demo"] == "tiny@96:float32"
+    weighted = store.query("select method, any_value(weighted) as weighted from studies.study group by all").rows()
+    assert dict(weighted) == {"dpo": False, "wpo": True}

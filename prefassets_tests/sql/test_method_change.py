@@ -109,7 +109,7 @@ def held_out(
     placebos = ["age"] if role == "placebo" else []
     tables = judged({"dpo": split, "wpo": split}, variant_of=VARIANT, readout="held_out", placebos=placebos)
     study = [
-        row | {"method": method, "reference": "tiny@96:float32", "base_model": "tiny"}
+        row | {"method": method, "weighted": method == "wpo", "reference": "tiny@96:float32", "base_model": "tiny"}
         for row, method in zip(tables["studies.study"].to_dicts(), methods, strict=True)
     ]
     key = {"study": "wpo", "split": "age"}

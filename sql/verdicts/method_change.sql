@@ -34,7 +34,7 @@ with matched as (
 
 changed as (
     select
-        after.study, after.method = 'wpo' and before.method <> 'wpo' as corrects_support,
+        after.study, after.weighted and not before.weighted as corrects_support,
         if(
             after.method <> before.method,
             upper(after.method) || ' instead of ' || upper(before.method),

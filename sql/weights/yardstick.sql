@@ -1,7 +1,8 @@
 -- One row per (reference pass, unit, text): WPO weights of PRISM's answers beside those of answers that the base model wrote
 -- itself. On-policy text does not have weight 1: of a token sampled at T = 1, log pi(y) - log sum_v pi(v)^2 is on average the
 -- Renyi-2 entropy minus the Shannon entropy, which is below 0; a greedy token's is never below 0. So a mean weight of .2
--- does not say "80 % off-policy": the mean of `sampled at T = 1` is what on-policy text gets.
+-- does not say "80 % off-policy": the mean of `sampled at T = 1` is what on-policy text gets. Answers of PRISM end with what
+-- the chat template writes after the end of a turn (a line break in ChatML), answers of the base model with the end of the turn.
 -- unit           `answer`: exp(a) of one answer, not clamped; `pair`: as in training, min(1, exp(a + a)) of two
 -- text           chosen, rejected, sampled at T = 1, greedy; of a pair: chosen with rejected, two sampled at T = 1, greedy
 --                with itself
