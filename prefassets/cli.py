@@ -59,8 +59,8 @@ class Kind(click.Group):
                 message = f"{type(error).__name__}: {error}"
             elif type(error).__name__ == "BinderException":  # DuckDB's, which is not imported for every command
                 message = (
-                    f"a table in {Path(settings().home).absolute()} was written by another version of prefassets, which "
-                    f"knew other columns ({str(error).splitlines()[0]}). `prefassets missing STUDY --stale --launch` "
+                    f"a table in {Path(settings().home).absolute()} was written by another version of prefassets, "
+                    f"which knew other columns ({str(error).splitlines()[0]}). `prefassets missing STUDY --stale --launch` "
                     f"writes what a study needs again; `make ui` shows every table."
                 )
             else:
