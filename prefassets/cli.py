@@ -60,8 +60,8 @@ class Kind(click.Group):
             elif type(error).__name__ == "BinderException":  # DuckDB's, which is not imported for every command
                 message = (
                     f"a table in {Path(settings().home).absolute()} was written by another version of prefassets, "
-                    f"which knew other columns ({str(error).splitlines()[0]}). `prefassets missing STUDY --stale --launch` "
-                    f"writes what a study needs again; `make ui` shows every table."
+                    f"which knew other columns: {str(error).splitlines()[0]}. What a study needs is written again by "
+                    f"`prefassets missing STUDY --stale --launch`; `make ui` shows every table."
                 )
             else:
                 raise
