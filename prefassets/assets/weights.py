@@ -12,8 +12,6 @@ from prefassets.resources.store import Store
 from prefassets.resources.tables import PASS_COLUMNS, TABLES
 
 GROUP = "weights"
-
-
 DEPS = [["model", "wpo_weights"], ["prism", "pairs"]]
 
 

@@ -190,9 +190,7 @@ def test_what_changed_and_what_the_weights_say_stand_on_the_page_of_a_study_that
     assert "3 of 6 labels became better on tail." in text
     assert "Pairs of PRISM have a mean weight of 0.210 [0.190, 0.230]; two answers that the base model" in text
     assert "at T = 1, have 0.090 [0.070, 0.110]" in text
-    assert (
-        "Source model beyond length explains 8.2 % [7.0, 9.0] of the variance of the weight (by chance: 0.3 %)" in text
-    )
+    assert "Of the variance of the weight, source model explains 8.2 % [7.0, 9.0] (chance would: 0.3 %);" in text
     assert "age.A 0.220 0.040 10 % 0.200 0.240" in text
 
 
