@@ -41,7 +41,17 @@ def test_what_is_sourced_is_what_make_installs():
     assert "VENV := .venv\n" in Path("Makefile").read_text()
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("prefassets ") and "dpo_w2" not in c])
+RUN_ELSEWHERE = "prefassets missing wpo_demo --launch"  # by test_cli, which then looks at what it made
+
+
+def test_what_is_run_elsewhere_is_in_the_readme():
+    assert RUN_ELSEWHERE in COMMANDS
+
+
+@pytest.mark.parametrize(
+    "command",
+    [c for c in COMMANDS if c.startswith("prefassets ") and "dpo_w2" not in c and c != RUN_ELSEWHERE],
+)
 def test_every_command_runs_on_the_demo_s_home(demo_home, tmp_path, command):
     (tmp_path / "contrasts.csv").write_text("study,split,seed,difference_pp,expected\nv2,age,42,3.12,A > B\n")
     shutil.copytree(demo_home.folder, tmp_path / "home")
