@@ -40,14 +40,20 @@ class SqlTable:
 
 
 @cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    """One for all: to make one takes longer than to parse with it."""
+    return duckdb.connect()
+
+
+@cache
 def tables_read(sql: str) -> tuple[str, ...]:
     """The `schema.table` names in the FROM clauses of one SELECT, sorted; its own CTEs are not among them.
 
     Raises:
         BadSql: not a single SELECT, or a table is named without its schema.
     """
-    with duckdb.connect() as connection:
-        ((parsed,),) = connection.execute("select json_serialize_sql(?)", [sql]).fetchall()
+    with _parser().cursor() as parser:
+        ((parsed,),) = parser.execute("select json_serialize_sql(?)", [sql]).fetchall()
     tree = json.loads(parsed)
     if tree["error"]:
         raise BadSql(tree["error_message"])
