@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import prefassets.cli  # noqa: F401  without it, DuckDB beside torch ends a test run with forty lines about nothing
 from prefassets.resources.store import Store
@@ -42,10 +43,19 @@ class Home:
 
 
 @pytest.fixture(scope="session")
-def demo_home(tmp_path_factory) -> Home:
-    """The demo at a tenth of PRISM's size, run once by the command that users run. Read-only: copy it."""
-    home = Home(tmp_path_factory.mktemp("demo") / "home")
-    home.ok("demo", "--scale", SMALL)
+def demo_home(tmp_path_factory, worker_id) -> Home:
+    """The demo at a tenth of PRISM's size, run once by the command that users run. Read-only: copy it.
+
+    Whichever process of the test run asks first makes it; the others wait.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "demo"
+    folder.mkdir(exist_ok=True)
+    home, made = Home(folder / "home"), folder / "made"
+    with FileLock(folder / "lock"):
+        if not made.exists():
+            home.ok("demo", "--scale", SMALL)
+            made.touch()
     return home
 
 
