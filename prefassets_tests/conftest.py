@@ -1,5 +1,6 @@
 """One run of the demo, short, shared by every test that needs a finished home."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -32,6 +33,10 @@ class Home:
         done = self.run(*arguments)
         assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def rows(self, *arguments: str) -> list[dict[str, object]]:
+        """What a command prints as JSON."""
+        return json.loads(self.ok(*arguments, "--format", "json"))
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "prefassets_tests.short_demo", *arguments]
