@@ -54,7 +54,7 @@ def _told(findings: Findings) -> dict[str, Any]:
     study = findings.study
     rows = {table: _in_order(found, study) for table, found in findings.tables.items()}
     verdict = rows["verdicts.verdict"]
-    ran = bool(len(rows["training.cells"]))
+    ran, weighted = bool(len(rows["training.cells"])), METHODS[study.method].weight is not None
     states = findings.cells["state"]
     behind = _behind(rows["verdicts.estimate"])
     return {
@@ -75,10 +75,11 @@ def _told(findings: Findings) -> dict[str, Any]:
         "transfer": _transfer(rows["verdicts.transfer"], study),
         "middle": _middle(rows["verdicts.mid_curve"]),
         "planted": _planted(rows["prism.planted_truth"], verdict),
-        **_figures(study, rows),
-        **_changes(study, rows),
-        "weighted": METHODS[study.method].weight is not None,
-        **_weights(study, rows),
+        "weighted": weighted,
+        # Drawn only where the page shows them: each takes longer than all tables together.
+        **(_figures(study, rows) if ran else {}),
+        **(_changes(study, rows) if ran and study.variant_of else {}),
+        **(_weights(study, rows) if ran and weighted else {}),
     }
 
 
