@@ -59,7 +59,7 @@ class Kind(click.Group):
                 message = f"{type(error).__name__}: {error}"
             elif type(error).__name__ == "BinderException":  # DuckDB's, which is not imported for every command
                 message = (
-                    f"a table in {Path(settings().home).absolute()} was written by another version of prefassets, "
+                    f"a table in {settings().home} was written by another version of prefassets, "
                     f"which knew other columns: {str(error).splitlines()[0]}. What a study needs is written again by "
                     f"`prefassets missing STUDY --stale --launch`; `make ui` shows every table."
                 )
@@ -135,7 +135,7 @@ def _home_in_use() -> "Store":
     store = _store()
     if store.pinned() is None:
         raise click.ClickException(
-            f"{Path(settings().home).absolute()} holds nothing yet. `prefassets demo` fills it, or set PREFASSETS_HOME."
+            f"{settings().home} holds nothing yet. `prefassets demo` fills it, or set PREFASSETS_HOME."
         )
     return store
 
@@ -172,7 +172,7 @@ def demo(scale: float | None, form: str) -> None:
     if source.prism == "synthetic":
         store.pin(source)
     study = all_studies()["demo"]
-    _say(f"{source}, home {Path(settings().home).absolute()}")
+    _say(f"{source}, home {settings().home}")
     finish(study)
     _say(f"done in {time.monotonic() - started:.0f} s")
     print_verdicts(store, study, form)

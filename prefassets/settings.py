@@ -3,6 +3,7 @@
 from functools import cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -10,6 +11,20 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 class BadSetting(ValueError):
     """An environment variable has a value that prefassets cannot use."""
+
+
+def is_url(home: str) -> bool:
+    """Whether a home lies in an object store, and not in a folder of this machine."""
+    return "://" in home
+
+
+def local_folder(home: str, local: str) -> Path:
+    """The folder of this machine for what belongs to a home on object storage but cannot lie there.
+
+    Named for the home's URL so that a person recognises it and no two homes share it: `s3+bucket+prefix`.
+    """
+    names = home.replace("://", "/").split("/")
+    return Path(local).expanduser().absolute() / "+".join(quote(name, safe="") for name in names if name)
 
 
 class Settings(BaseSettings):
@@ -21,7 +36,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PREFASSETS_", frozen=True, extra="ignore")
 
     home: str = Field(
-        default="home", description="folder that holds tables, adapters, warehouse.duckdb and Dagster's own state"
+        default="home",
+        description="folder, or URL of an object store (s3://bucket/prefix), that holds tables, adapters and "
+        "warehouse.duckdb; a folder holds Dagster's own state too",
+    )
+    local: str = Field(
+        default="~/.prefassets",
+        description="folder on this machine for what a home on object storage cannot hold: files fetched from it, and "
+        "Dagster's own state when it runs here",
     )
     prism: str | None = Field(
         default=None, description="`synthetic`, `hub`, or a folder with survey.jsonl and utterances.jsonl"
@@ -42,6 +64,11 @@ class Settings(BaseSettings):
         default=300, ge=0, description="seconds between two writes of the state of the cells in training"
     )
 
+    @field_validator("home")
+    @classmethod
+    def _home_is_absolute(cls, home: str) -> str:
+        return home if is_url(home) else str(Path(home).expanduser().absolute())
+
     @field_validator("prism")
     @classmethod
     def _folder_is_absolute(cls, prism: str | None) -> str | None:
@@ -50,8 +77,8 @@ class Settings(BaseSettings):
 
     @property
     def dagster_home(self) -> Path:
-        """Dagster's own state lives in the home too, so that one folder is the whole project."""
-        return Path(self.home).absolute() / "dagster"
+        """Dagster's own state lives in the home too, so that one folder is the whole project; beside it for a URL."""
+        return (local_folder(self.home, self.local) if is_url(self.home) else Path(self.home)) / "dagster"
 
 
 @cache

@@ -17,8 +17,14 @@ CELL = "artifacts/demo/age.A/seed-123"
 
 def weights(home):
     """Digest and time of writing of every adapter."""
-    files = sorted(Path(home.folder).glob("artifacts/demo/*/*/adapter_model.safetensors"))
-    return {str(file.relative_to(home.folder)): (hash(file.read_bytes()), file.stat().st_mtime_ns) for file in files}
+    records = sorted(Path(home.folder).glob("artifacts/demo/*/*/record.json"))
+    files = {str(record.parent.relative_to(home.folder)): file_of(record.parent) for record in records}
+    return {cell: (hash(file.read_bytes()), file.stat().st_mtime_ns) for cell, file in files.items()}
+
+
+def file_of(cell):
+    """The weights of the result that a cell's record names."""
+    return cell / json.loads((cell / "record.json").read_text())["result"] / "adapter_model.safetensors"
 
 
 def test_the_demo_finishes_every_cell_and_missing_prints_nothing(demo_home):
@@ -27,8 +33,7 @@ def test_the_demo_finishes_every_cell_and_missing_prints_nothing(demo_home):
 
 
 def test_a_deleted_cell_is_missing_hides_nowhere_and_launch_restores_exactly_it(copied_home):
-    before, file = weights(copied_home), copied_home.folder / CELL / "adapter_model.safetensors"
-    adapter = load_file(file)
+    before, adapter = weights(copied_home), load_file(file_of(copied_home.folder / CELL))
     (copied_home.folder / CELL / "record.json").unlink()
 
     assert copied_home.ok("missing", "demo") == "age.A|123\n"
@@ -41,8 +46,9 @@ def test_a_deleted_cell_is_missing_hides_nowhere_and_launch_restores_exactly_it(
     assert copied_home.ok("missing", "demo", "--stale") == ""
 
     after = weights(copied_home)
-    assert {name for name in before if before[name] != after[name]} == {f"{CELL}/adapter_model.safetensors"}
-    for name, weight in load_file(file).items():  # alone now, in a pack before: the same up to rounding
+    assert {name for name in before if before[name] != after[name]} == {CELL}
+    restored = load_file(file_of(copied_home.folder / CELL))
+    for name, weight in restored.items():  # alone now, in a pack before: the same up to rounding
         assert abs(weight - adapter[name]).max() < 1e-4, name
 
 
@@ -130,7 +136,7 @@ def test_a_killed_run_loses_at_most_the_cells_in_training(copied_home):
     left = copied_home.ok("missing", "demo").split()
     assert 0 < len(left) <= 6
     assert "personalisation.A|42" not in left, "it was finished before the kill"
-    trained_before = weights(copied_home)["artifacts/demo/personalisation.A/seed-42/adapter_model.safetensors"]
+    trained_before = weights(copied_home)["artifacts/demo/personalisation.A/seed-42"]
     copied_home.ok("missing", "demo", "--launch")
     assert copied_home.ok("missing", "demo", "--stale") == ""
-    assert weights(copied_home)["artifacts/demo/personalisation.A/seed-42/adapter_model.safetensors"] == trained_before
+    assert weights(copied_home)["artifacts/demo/personalisation.A/seed-42"] == trained_before

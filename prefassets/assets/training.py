@@ -17,7 +17,7 @@ from prefassets.resources.cells import StudyData, artifact, states_of_all
 from prefassets.resources.checkpoints import StoredCheckpoints
 from prefassets.resources.models import load_training_data
 from prefassets.resources.progress import progress_bar
-from prefassets.resources.store import Store
+from prefassets.resources.store import Store, adapter_folder, new_result
 from prefassets.resources.tables import CELL_COLUMNS, TABLES
 from prefassets.settings import settings
 from prefassets.studies import all_studies
@@ -126,7 +126,8 @@ def margins_asset(study: Study) -> dg.AssetsDefinition:
 def adapter_made(store: Store, cell: Cell) -> dg.AssetMaterialization:
     """What Dagster is told of a cell whose adapter stands."""
     record = store.record(artifact(cell)) or {}
-    metadata = {**record["metrics"], "fingerprint": record["fingerprint"], "adapter": f"artifacts/{artifact(cell)}"}
+    adapter = adapter_folder(artifact(cell), record["result"])
+    metadata = {**record["metrics"], "fingerprint": record["fingerprint"], "adapter": adapter}
     return dg.AssetMaterialization([cell.study, "adapters"], partition=cell.key, metadata=metadata)
 
 
@@ -161,15 +162,19 @@ def make_adapters(
 
 def adopt_or_skip(store: Store, recipes: Mapping[Cell, Recipe], run_id: str) -> Iterator[Cell]:
     """Yields each cell that needs no training once its record stands: it did already, or a twin's was adopted."""
-    records = store.records().items()
-    standing = {digest(record["recipe"]): (name, record) for name, record in records if "recipe" in record}
+    records = store.records()
+    standing = {digest(record["recipe"]): (name, record) for name, record in records.items() if "recipe" in record}
     for cell, recipe in recipes.items():
-        own = store.record(artifact(cell))
+        own = records.get(artifact(cell))
         if own is not None and not differences(own["recipe"], recipe.as_dict()):
             yield cell
         elif recipe.fingerprint in standing:
-            adopt(store, cell, recipe, *standing[recipe.fingerprint], run_id)
-            yield cell
+            try:
+                adopt(store, cell, recipe, *standing[recipe.fingerprint], run_id)
+            except FileNotFoundError as gone:  # another run replaced the twin's adapter meanwhile, or somebody took it
+                _logger.warning("cell %s is trained, not adopted: %s", cell.key, gone)
+            else:
+                yield cell
 
 
 def train(
@@ -231,11 +236,11 @@ def _steps_of_all_cells(show: Callable[[int], None]) -> Callable[[str, int, int]
 
 def adopt(store: Store, cell: Cell, recipe: Recipe, twin: str, found: Mapping[str, Any], run_id: str) -> None:
     """Give a cell the adapter, log and metrics of `twin`, an artifact of the same recipe, whose record is `found`."""
-    theirs = Cell(**found["cell"])
+    theirs, result = Cell(**found["cell"]), new_result()
     provenance = {**found["provenance"], "adopted_from": found["provenance"]["adopted_from"] or theirs.study}
-    log = store.read("training.log", theirs.partition)
-    record = _put_rows(store, cell, recipe, found["files"][WEIGHTS], log, found["metrics"], provenance, run_id)
-    store.put_same(artifact(cell), twin, record)
+    log = store.read("training.log", theirs.partition, found["result"])
+    record = _put_rows(store, cell, recipe, result, found["files"][WEIGHTS], log, found["metrics"], provenance, run_id)
+    store.put_same(artifact(cell), twin, found, record, result)
 
 
 def put_cell(
@@ -248,24 +253,32 @@ def put_cell(
     provenance: Mapping[str, Any],
     run_id: str,
 ) -> None:
-    """Everything one trained cell leaves: its rows of three tables, its adapter, and last its record."""
+    """Everything one trained cell leaves: its rows of three tables, its adapter, and last its record.
+
+    If another run has put an adapter of the same recipe there meanwhile, that one stands: it may be scored by now.
+    """
+    standing = store.record(artifact(cell))
+    if standing is not None and standing["fingerprint"] == recipe.fingerprint:
+        _logger.warning("another run finished cell %s of %s first; its result stands", cell.key, cell.study)
+        return
+    result = new_result()
     weights = {"sha256": hashlib.sha256(files[WEIGHTS]).hexdigest(), "bytes": len(files[WEIGHTS])}
-    record = _put_rows(store, cell, recipe, weights, log, metrics, provenance, run_id)
-    store.put(artifact(cell), files, record)
+    record = _put_rows(store, cell, recipe, result, weights, log, metrics, provenance, run_id)
+    store.put(artifact(cell), files, record, result)
 
 
 def _put_rows(
     store: Store,
     cell: Cell,
     recipe: Recipe,
+    result: str,
     weights: Mapping[str, Any],
     log: pl.DataFrame,
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
     run_id: str,
 ) -> dict[str, Any]:
-    """A cell's rows of three tables, in place of a record that stood; returns the one that is to follow them."""
-    store.discard(artifact(cell))
+    """A cell's rows of three tables, seen by nobody before the record that is to follow them, which is returned."""
     identity = _identity(cell, recipe.fingerprint)
     finished_at = datetime.now(UTC)
     cell_row = {
@@ -284,7 +297,7 @@ def _put_rows(
     }
     adapter_row = {
         **identity,
-        "uri": f"artifacts/{artifact(cell)}",
+        "uri": adapter_folder(artifact(cell), result),
         "sha256": weights["sha256"],
         "bytes": weights["bytes"],
     }
@@ -293,7 +306,7 @@ def _put_rows(
         ("training.adapters", _frame("training.adapters", [adapter_row])),
         ("training.log", log.with_columns(_columns(identity))),
     ):
-        store.replace(table, rows, cell.partition)
+        store.replace(table, rows, cell.partition, result=result)
     return {
         "cell": asdict(cell),
         "fingerprint": recipe.fingerprint,
@@ -318,22 +331,21 @@ def score(store: Store, data: StudyData, cells: list[Cell]) -> Iterator[tuple[Ce
     by_key, adapters = {}, []
     for cell, pairs in wanted.items():
         try:
-            files = store.files(artifact(cell))
+            record, files = store.finished(artifact(cell))
             read_adapter(shared.language_model, files)
         except Exception as error:  # whatever it is, it is this cell's; the others are scored
             _logger.exception("cell %s cannot be scored", cell.key)
             yield cell, f"{type(error).__name__}: {error}"
             continue
-        by_key[cell.key] = cell
+        by_key[cell.key] = cell, record
         beta = data.study.hyperparameters.beta
         adapters.append(AdapterToScore(cell.key, files, tuple(pairs["pair_id"]), beta))
     total = sum(len(adapter.pair_ids) for adapter in adapters)
     with progress_bar(f"scoring {data.study.name}, pairs", total) as show:
         for key, margins in score_adapters(adapters, shared, on_batch=lambda done, _total: show(done)):
-            cell = by_key[key]
-            fingerprint = (store.record(artifact(cell)) or {})["fingerprint"]
-            rows = margins.with_columns(_columns(_identity(cell, fingerprint)))
-            store.replace("training.margins", rows, cell.partition)
+            cell, record = by_key[key]
+            rows = margins.with_columns(_columns(_identity(cell, record["fingerprint"])))
+            store.replace("training.margins", rows, cell.partition, result=record["result"])
             yield cell, len(rows)
 
 

@@ -1,11 +1,9 @@
 """What is installed, what a home holds, and what a killed process left behind."""
 
-import os
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Literal
 
 from prefassets.resources.cells import StudyData, cell_states
@@ -39,7 +37,7 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at the installation and the home; changes nothing."""
-    return [*_packages(), _accelerator(), *_home(Store(home=settings.home), Path(settings.home).absolute())]
+    return [*_packages(), _accelerator(), *_home(Store(home=settings.home, local=settings.local))]
 
 
 def _packages() -> list[Finding]:
@@ -60,13 +58,17 @@ def _accelerator() -> Finding:
     return Finding("accelerator", "note", f"none; torch runs on {torch.get_num_threads()} CPU threads")
 
 
-def _home(store: Store, folder: Path) -> list[Finding]:
+def _home(store: Store) -> list[Finding]:
     source = store.pinned()
     if source is None:
-        return [Finding("home", "note", f"{folder} is empty: prefassets demo")]
-    findings = [Finding("home", "ok", f"{folder}: {source}")]
-    free = shutil.disk_usage(folder).free / 2**30
-    findings.append(Finding("free disk", "ok" if free > 5 else "wrong", f"{free:.0f} GiB"))
+        return [Finding("home", "note", f"{store.home} is empty: prefassets demo")]
+    findings = [Finding("home", "ok", f"{store.home}: {source}")]
+    disk = next(folder for folder in (store.disk, *store.disk.parents) if folder.exists())
+    free = shutil.disk_usage(disk).free / 2**30
+    findings.append(Finding("free disk", "ok" if free > 5 else "wrong", f"{free:.0f} GiB at {disk}"))
+    if (fetched := store.fetched()) is not None:
+        text = f"{_size(fetched)} in {store.disk}, safe to delete: what is needed is fetched again"
+        findings.append(Finding("fetched files", "ok", text))
     unfinished = set()
     for study in all_studies().values():
         cells = cell_states(store, study)
@@ -84,14 +86,21 @@ def _home(store: Store, folder: Path) -> list[Finding]:
         if strays
         else Finding("temporary files", "ok", "none left over")
     )
+    if unnamed := store.unnamed():
+        text = f"{len(unnamed)} folders of results that no record names: replaced, of a killed run, or of one under way"
+        findings.append(Finding("results", "note", f"{text}; safe to delete if none is: {unnamed[0]} ..."))
     findings.append(_checkpoints(store, unfinished))
-    database = folder / "warehouse.duckdb"
+    database = store.size("warehouse.duckdb")
     findings.append(
-        Finding("warehouse.duckdb", "ok", f"{os.path.getsize(database) / 2**20:.1f} MiB")
-        if database.exists()
-        else Finding("warehouse.duckdb", "note", "not made yet")
+        Finding("warehouse.duckdb", "note", "not made yet")
+        if database is None
+        else Finding("warehouse.duckdb", "ok", _size(database))
     )
     return findings
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"
 
 
 def _checkpoints(store: Store, unfinished: Collection[Cell]) -> Finding:

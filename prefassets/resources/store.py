@@ -1,18 +1,18 @@
-"""The store: every table and artifact of one home. Nothing outside this file writes, renames or names a stored file.
+"""The store: every table and artifact of one home. Nothing outside this file names a stored file; `files.py` writes it.
 
 home.json                                     what the home is pinned to: data source, scale, seed
 tables/<schema>/<table>/<value>/.../part.parquet   one file per partition
-artifacts/<name>/...                          adapters and models; `record.json` is written last
+artifacts/<name>/record.json                  which result of an adapter or model stands; written last
+artifacts/<name>/<result>/...                 its files; its rows lie in tables/.../<result>/part.parquet
 checkpoints/<fingerprint>                     the state of a cell in training; gone once its record stands
 reports/<study>.html                          the page of a study
 warehouse.duckdb                              the database that people query (see `warehouse.py`)
-dagster/                                      Dagster's own state
+dagster/                                      Dagster's own state, if the home is a folder
 """
 
 import hashlib
+import io
 import json
-import os
-import shutil
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,10 +24,9 @@ from urllib.parse import quote, unquote
 
 import dagster as dg
 import duckdb
-import fsspec
 import polars as pl
-from fsspec.implementations.local import LocalFileSystem
 
+from prefassets.resources.files import Files, Stored, files_of
 from prefassets.resources.sql_tables import (
     all_tables,
     create_empty,
@@ -37,9 +36,10 @@ from prefassets.resources.sql_tables import (
     with_dependencies,
 )
 from prefassets.resources.tables import Table
+from prefassets.settings import settings
 
 RECORD = "record.json"
-_TEMPORARY = ".unfinished-"
+_PART = "part.parquet"
 _CHECKPOINTS = "checkpoints"
 
 
@@ -66,54 +66,89 @@ class Part:
     """One stored partition of a table: its partition values, its file, and a version that changes with its content."""
 
     values: tuple[str, ...]
-    uri: str
-    version: str
+    name: str
+    stored: Stored
+
+    @property
+    def version(self) -> str:
+        return self.stored.version
+
+
+def new_result() -> str:
+    """A name for what one computation of an artifact leaves; no other ever has it."""
+    return uuid.uuid4().hex[:16]
+
+
+def adapter_folder(artifact: str, result: str) -> str:
+    """The folder of an artifact's files, relative to the home."""
+    return f"artifacts/{artifact}/{result}"
 
 
 class Store(dg.ConfigurableResource):
     """Every table of the platform, one Parquet file per partition, and every artifact, its record written last.
 
-    A file is written under a temporary name and renamed, so a reader sees the old rows or the new, never half,
-    and no writer waits for a reader. Nothing appends, so a rerun cannot count a row twice.
+    A file is replaced whole (`files.py` says how), so a reader sees the old rows or the new, never half, and no writer
+    waits for a reader. Nothing appends, so a rerun cannot count a row twice.
+
+    What one computation of an artifact leaves, files and rows of tables, is its *result* and lies under a name of its
+    own. The record names the result that stands. So two writers of one artifact never touch each other's files, and
+    whichever record is there, all that it names is of one writer: no lock, and no order of two writers, is wrong.
     """
 
     home: str
+    local: str | None = None  # as `Settings.local`, which it is by default
 
     # ---- tables
 
     def replace(
-        self, table: str, rows: pl.DataFrame, partition: Sequence[str] = (), metadata: Mapping[str, Any] | None = None
+        self,
+        table: str,
+        rows: pl.DataFrame,
+        partition: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        result: str | None = None,
     ) -> dg.MaterializeResult:
         """Make `rows` the whole of one partition of `table`.
 
         Args:
             partition: a value for each of the table's partition columns; empty for a table without any.
             metadata: what else Dagster should show beside the row count.
+            result: of a table whose parts belong to an artifact, the result that these rows are of; by default the one
+                that stands.
 
         Raises:
             TableMismatch: the rows do not fit the declared schema.
             ValueError: the partition does not fit the table's partition columns.
+            FileNotFoundError: no result of the artifact stands, and none is given.
         """
         declared = all_tables()[table]
         rows = declared.conform(rows)
-        with self._replacing(self._part(declared, partition)) as temporary:
-            rows.write_parquet(temporary)
+        if declared.artifact is not None and result is None:
+            result = self._finished(declared.artifact(*partition))["result"]
+        content = io.BytesIO()
+        rows.write_parquet(content)
+        self._files.write(self._part(declared, partition, result), content.getvalue())
         return dg.MaterializeResult(
             asset_key=dg.AssetKey(table.split(".")), metadata={"dagster/row_count": len(rows), **(metadata or {})}
         )
 
-    def read(self, table: str, partition: Sequence[str] | None = None) -> pl.DataFrame:
-        """All rows of `table`, or those of one partition of it; none if nothing was ever written."""
+    def read(self, table: str, partition: Sequence[str] | None = None, result: str | None = None) -> pl.DataFrame:
+        """All rows of `table`, or those of one partition of it; none if nothing was ever written.
+
+        Args:
+            result: of a table whose parts belong to an artifact, the result whose rows to read; by default the one that
+                stands.
+        """
         if partition is None:
             return self.query(f"from {table}")
         declared = all_tables()[table]
-        if declared.artifact is not None and self.record(declared.artifact(*partition)) is None:
-            return declared.empty()
-        try:
-            with self._files.open(self._part(declared, partition)) as part:
-                return pl.read_parquet(part)
-        except FileNotFoundError:
-            return declared.empty()
+        if declared.artifact is not None and result is None:
+            record = self.record(declared.artifact(*partition))
+            if record is None:
+                return declared.empty()
+            result = record["result"]
+        found = self._files.local({self._part(declared, partition, result): None})
+        return pl.read_parquet(*found.values()) if found else declared.empty()
 
     def query(self, sql: str, **parameters: object) -> pl.DataFrame:
         """Run one SELECT over the parts, in memory, with `$name` parameters; holds no lock on anything."""
@@ -136,6 +171,9 @@ class Store(dg.ConfigurableResource):
         if current:
             wanted = with_dependencies(wanted)
         read_again = {read for name in wanted & set(sql_tables()) for read in sql_tables()[name].dependencies}
+        made = set(given or ()) | (set(sql_tables()) if current else set())
+        parts = self.parts_of(wanted - made)
+        paths = self.paths([part for of_table in parts.values() for part in of_table])
         connection = duckdb.connect()
         for name, table in all_tables().items():
             if name not in wanted:
@@ -145,92 +183,114 @@ class Store(dg.ConfigurableResource):
             if given is not None and name in given:
                 rows = given[name]  # noqa: F841  DuckDB reads the variable by name
                 connection.execute(f"create table {name} as from rows")
-            elif current and name in sql_tables():
+            elif name in made:
                 # Once, if others read it: DuckDB would inline nested views and misjudge the sizes of what it joins.
                 kind = "table" if name in read_again else "view"
                 connection.execute(f"create {kind} {name} as {sql_tables()[name].sql}")
-            elif parts := self.parts(name):
-                files = ", ".join(sql_literal(part.uri) for part in parts)
+            elif parts[name]:
+                files = ", ".join(sql_literal(str(paths[part.name])) for part in parts[name])
                 connection.execute(f"create view {name} as from read_parquet([{files}], union_by_name = true)")
             else:
                 create_empty(connection, table)
         return connection
 
     def parts(self, table: str) -> list[Part]:
-        """The stored partitions of `table`; where a part belongs to an artifact, only with that artifact's record."""
-        artifact = all_tables()[table].artifact
-        recorded = self._recorded() if artifact else set()
-        folder = self._path("tables", *table.split("."))
-        found = self._files.find(folder, detail=True)
-        parts = []
-        for path, info in sorted(found.items()):
-            if path.endswith(".parquet"):
-                inner = path.removeprefix(folder).strip("/").removesuffix("part.parquet").strip("/")
-                values = tuple(unquote(value) for value in inner.split("/")) if inner else ()
-                version = f"{info.get('mtime') or info.get('LastModified')}-{info.get('ino', '')}-{info['size']}"
-                if artifact is None or artifact(*values) in recorded:
-                    parts.append(Part(values, path, version))
+        """The stored partitions of `table`; where a part belongs to an artifact, only of the result that stands."""
+        return self.parts_of([table])[table]
+
+    def parts_of(self, tables: Collection[str]) -> dict[str, list[Part]]:
+        """The stored partitions of several tables, as they stand at one time."""
+        declared = {name: all_tables()[name] for name in tables}
+        # First, so that the rows of what stands are all there when they are listed.
+        standing = self._standing() if any(table.artifact for table in declared.values()) else {}
+        parts: dict[str, list[Part]] = {name: [] for name in tables}
+        if not tables:
+            return parts
+        under = _folder(*tables) if len(tables) == 1 else "tables"
+        for name, stored in self._files.listing(under).items():
+            table, values, result = _of_part(name)
+            if table in declared:
+                artifact = declared[table].artifact
+                if artifact is None or standing.get(artifact(*values)) == result:
+                    parts[table].append(Part(values, name, stored))
         return parts
+
+    def paths(self, parts: Collection[Part]) -> dict[str, Path]:
+        """Paths on this machine to read parts from, by name of the part.
+
+        Raises:
+            FileNotFoundError: somebody has removed a part since it was listed; nothing here ever does.
+        """
+        found = self._files.local({part.name: part.stored for part in parts})
+        if gone := {part.name for part in parts} - found.keys():
+            raise FileNotFoundError(f"{self._files.place(min(gone))} was removed while it was to be read")
+        return found
 
     # ---- artifacts
 
-    def put(self, artifact: str, files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
-        """Store an artifact whole. `record` goes last: while it is absent, the artifact does not exist.
+    def put(
+        self, artifact: str, files: Mapping[str, bytes], record: Mapping[str, Any], result: str | None = None
+    ) -> None:
+        """Store an artifact whole. `record` goes last: until it is there, what stood before stands.
 
-        An old record is removed first, so that it never stands beside new files.
+        Args:
+            result: the name under which rows of this result were written; by default a new one.
         """
-        self.discard(artifact)
+        result = result or new_result()
         for name, content in files.items():
-            self._write(self._path("artifacts", artifact, name), content)
+            self._files.write(_file(artifact, result, name), content)
         described = {
             name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
             for name, content in files.items()
         }
-        self._put_record(artifact, record, described)
+        self._put_record(artifact, {**record, "result": result, "files": described})
 
-    def put_same(self, artifact: str, twin: str, record: Mapping[str, Any]) -> None:
-        """Store an artifact whose files are those of a finished one, `twin`, under a record of its own.
+    def put_same(
+        self, artifact: str, twin: str, found: Mapping[str, Any], record: Mapping[str, Any], result: str
+    ) -> None:
+        """Store an artifact whose files are those of a finished one, under a record of its own.
 
-        The files are shared where the file system can, not copied: replacing one later leaves the other's alone.
+        The files are shared where the storage can, not copied: replacing one later leaves the other's alone.
+
+        Args:
+            found: the record of `twin`.
+            result: the name under which rows of this result were written.
 
         Raises:
-            FileNotFoundError: the twin is not finished, or a file of it is gone.
+            FileNotFoundError: a file of the twin is gone.
         """
-        described = self._finished(twin)["files"]
-        self.discard(artifact)
-        for name in described:
-            theirs = self._path("artifacts", twin, name)
-            with self._replacing(self._path("artifacts", artifact, name)) as temporary:
-                try:
-                    os.link(theirs, temporary)
-                except OSError:  # not every file system can
-                    shutil.copyfile(theirs, temporary)
-        self._put_record(artifact, record, described)
+        for name in found["files"]:
+            self._files.write_same(_file(artifact, result, name), _file(twin, found["result"], name))
+        self._put_record(artifact, {**record, "result": result, "files": found["files"]})
 
-    def _put_record(self, artifact: str, record: Mapping[str, Any], described: Mapping[str, Any]) -> None:
-        text = json.dumps({**record, "files": described}, indent=1, default=str)
-        self._write(self._path("artifacts", artifact, RECORD), text.encode())
+    def _put_record(self, artifact: str, record: Mapping[str, Any]) -> None:
+        before = self.record(artifact)
+        self._files.write(_record(artifact), json.dumps(record, indent=1, default=str).encode())
+        if before is not None and before["result"] != record["result"]:
+            # Nobody will name them again. Rows stay: they are small, and somebody may be reading them.
+            for name in before["files"]:
+                self._files.remove(_file(artifact, before["result"], name))
 
     def record(self, artifact: str) -> dict[str, Any] | None:
         """The record of a finished artifact, or None."""
         try:
-            return json.loads(self._files.cat_file(self._path("artifacts", artifact, RECORD)))
+            return json.loads(self._files.read(_record(artifact)))
         except FileNotFoundError:
             return None
 
     def records(self, under: str = "") -> dict[str, dict[str, Any]]:
         """Records of all finished artifacts whose name begins with the folder `under`, by artifact name."""
-        names = sorted(self._recorded(under))
-        return {name: record for name in names if (record := self.record(name)) is not None}
+        listed = self._files.listing("/".join(filter(None, ("artifacts", under))))
+        listed = {name: stored for name, stored in listed.items() if name.endswith(f"/{RECORD}")}
+        records = {}
+        for name, path in self._files.local(listed).items():
+            with suppress(FileNotFoundError):  # discarded since it was listed
+                records[name.removeprefix("artifacts/").removesuffix(f"/{RECORD}")] = json.loads(path.read_bytes())
+        return records
 
-    def _recorded(self, under: str = "") -> set[str]:
-        """Names of the finished artifacts."""
-        root = self._path("artifacts")
-        return {
-            path.removeprefix(root).strip("/").removesuffix(f"/{RECORD}")
-            for path in self._files.find(self._path("artifacts", under))
-            if path.endswith(f"/{RECORD}")
-        }
+    def _standing(self) -> dict[str, str]:
+        """The result that stands of each finished artifact."""
+        return {name: record["result"] for name, record in self.records().items()}
 
     def files(self, artifact: str) -> dict[str, bytes]:
         """Contents of a finished artifact's files, by name.
@@ -238,46 +298,76 @@ class Store(dg.ConfigurableResource):
         Raises:
             FileNotFoundError: the artifact is not finished, or a file of it is gone.
         """
-        return {
-            name: self._files.cat_file(self._path("artifacts", artifact, name))
-            for name in self._finished(artifact)["files"]
-        }
+        return self.finished(artifact)[1]
+
+    def finished(self, artifact: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """The record of a finished artifact, and the contents of the files that it names.
+
+        Raises:
+            FileNotFoundError: the artifact is not finished, or a file of it is gone.
+        """
+        record = self._finished(artifact)
+        while True:
+            names = {_file(artifact, record["result"], name): name for name in record["files"]}
+            try:
+                found = self._files.local(dict.fromkeys(names))
+                if gone := names.keys() - found.keys():
+                    raise FileNotFoundError(f"{self._files.place(min(gone))} is gone, though a record names it")
+                return record, {names[name]: path.read_bytes() for name, path in found.items()}
+            except FileNotFoundError:
+                newer = self._finished(artifact)
+                if newer["result"] == record["result"]:
+                    raise
+                record = newer  # another result took its place while the files were being read
 
     def _finished(self, artifact: str) -> dict[str, Any]:
         """The record of an artifact that must be finished."""
         record = self.record(artifact)
         if record is None:
-            raise FileNotFoundError(f"{self.home}/artifacts/{artifact} has no {RECORD}: it was never finished")
+            place = self._files.place(f"artifacts/{artifact}")
+            raise FileNotFoundError(f"{place} has no {RECORD}: it was never finished")
         return record
 
     def discard(self, artifact: str) -> None:
         """Make an artifact unfinished by removing its record."""
-        path = self._path("artifacts", artifact, RECORD)
-        if self._files.exists(path):
-            self._files.rm_file(path)
+        self._files.remove(_record(artifact))
+
+    def unnamed(self) -> list[str]:
+        """Folders of results that no record names: of a run under way, of a killed one, or replaced since."""
+        standing = self._standing()
+        folders: dict[str, None] = {}
+        for name in self._files.listing("artifacts"):
+            folder, _, file = name.rpartition("/")
+            artifact, _, result = folder.removeprefix("artifacts/").rpartition("/")
+            if file != RECORD and standing.get(artifact) != result:
+                folders[folder] = None
+        for name in self._files.listing("tables"):
+            table, values, of_result = _of_part(name)
+            whose = all_tables()[table].artifact if table else None
+            if whose is not None and standing.get(whose(*values)) != of_result:
+                folders[name.rpartition("/")[0]] = None
+        return [self._files.place(folder) for folder in folders]
 
     # ---- checkpoints
 
     def write_checkpoint(self, fingerprint: str, state: bytes) -> None:
         """Replace the state of a cell in training, whole or not at all."""
-        self._write(self._path(_CHECKPOINTS, fingerprint), state)
+        self._files.write(f"{_CHECKPOINTS}/{fingerprint}", state)
 
     def checkpoint(self, fingerprint: str) -> bytes | None:
         """The state of a cell in training that was written last, or None."""
         try:
-            return self._files.cat_file(self._path(_CHECKPOINTS, fingerprint))
+            return self._files.read(f"{_CHECKPOINTS}/{fingerprint}")
         except FileNotFoundError:
             return None
 
     def discard_checkpoint(self, fingerprint: str) -> None:
         """Forget the state of a cell in training, if there is one."""
-        with suppress(FileNotFoundError):
-            self._files.rm_file(self._path(_CHECKPOINTS, fingerprint))
+        self._files.remove(f"{_CHECKPOINTS}/{fingerprint}")
 
     def checkpoints(self) -> dict[str, str]:
-        """Path of each stored state of a cell in training, by fingerprint."""
-        paths = self._files.find(self._path(_CHECKPOINTS))
-        return {path.rpartition("/")[2]: path for path in paths if _TEMPORARY not in path}
+        """Where each stored state of a cell in training is, by fingerprint."""
+        return {name.rpartition("/")[2]: self._files.place(name) for name in self._files.listing(_CHECKPOINTS)}
 
     # ---- the home itself
 
@@ -296,7 +386,7 @@ class Store(dg.ConfigurableResource):
             if getattr(pinned, name) != value:
                 raise WrongHome(
                     f"{self.home} holds {pinned}, but now {name} = {value!r} is asked for. Results of two sources "
-                    f"must not mix: leave it out (PREFASSETS_{name.upper()}), or set PREFASSETS_HOME to a new folder."
+                    f"must not mix: leave it out (PREFASSETS_{name.upper()}), or set PREFASSETS_HOME to a new one."
                 )
         return pinned
 
@@ -307,80 +397,83 @@ class Store(dg.ConfigurableResource):
             WrongHome: it is pinned to something else.
         """
         if self.source(**asdict(source)) != self.pinned():
-            self._write(self._path("home.json"), json.dumps(asdict(source), indent=1).encode())
+            self._files.write("home.json", json.dumps(asdict(source), indent=1).encode())
 
     def pinned(self) -> DataSource | None:
         """What this home is pinned to; None for a new home."""
         try:
-            return DataSource(**json.loads(self._files.cat_file(self._path("home.json"))))
+            return DataSource(**json.loads(self._files.read("home.json")))
         except FileNotFoundError:
             return None
 
     @contextmanager
     def replacing_file(self, name: str) -> Iterator[tuple[Path, Path | None]]:
-        """A temporary local path that becomes the home's file `name`, and the path of the present file, if any."""
-        path = self._path(name)
-        with self._replacing(path) as temporary:
-            yield Path(temporary), Path(path) if self._files.exists(path) else None
+        """A temporary local path that becomes the home's file `name`, and a path to its present content, if any."""
+        with self._files.replacing(name) as temporary:
+            yield temporary, self.local_file(name)
             # What somebody wrote into the old file and left in its log must not be replayed into the new one.
-            Path(f"{path}.wal").unlink(missing_ok=True)
+            self._files.remove(f"{name}.wal")
 
     def write_file(self, name: str, content: bytes) -> str:
-        """Make `content` the whole of the home's file `name`; returns its path."""
-        path = self._path(name)
-        self._write(path, content)
-        return path
+        """Make `content` the whole of the home's file `name`; returns where it is, a path or a URL."""
+        self._files.write(name, content)
+        return self._files.place(name)
+
+    def local_file(self, name: str) -> Path | None:
+        """A path on this machine to read the home's file `name` from; None if there is no such file."""
+        return self._files.local({name: None}).get(name)
+
+    def size(self, name: str) -> int | None:
+        """Bytes of the home's file `name`; None if there is no such file."""
+        stored = self._files.find(name)
+        return None if stored is None else stored.size
 
     def stray_files(self) -> list[str]:
         """Temporary files that a killed process left behind; they are never read and may be deleted."""
-        return [path for path in self._files.find(self._path()) if _TEMPORARY in path]
+        return self._files.leftovers()
 
-    # ---- files
+    def fetched(self) -> int | None:
+        """Bytes of the home's files that were fetched to this machine; None where they are read in place."""
+        return self._files.fetched()
+
+    @property
+    def disk(self) -> Path:
+        """The folder of this machine that the home, or what is fetched of it, fills; it may not exist yet."""
+        return self._files.disk
+
+    # ---- names of files
 
     @cached_property
-    def _files(self) -> fsspec.AbstractFileSystem:
-        return fsspec.core.url_to_fs(self.home)[0]
+    def _files(self) -> Files:
+        return files_of(self.home, self.local or settings().local)
 
-    def _path(self, *names: str) -> str:
-        root = str(fsspec.core.url_to_fs(self.home)[1])
-        return "/".join((root.rstrip("/"), *(name for name in names if name)))
-
-    def _part(self, table: Table, partition: Sequence[str]) -> str:
+    def _part(self, table: Table, partition: Sequence[str], result: str | None) -> str:
         if len(partition) != len(table.partition_columns):
             raise ValueError(f"{table.name} is partitioned by {table.partition_columns}, not by {tuple(partition)}")
         values = [quote(value, safe="@=") for value in partition]
-        return self._path("tables", *table.name.split("."), *values, "part.parquet")
-
-    def _write(self, path: str, content: bytes) -> None:
-        with self._replacing(path) as temporary:
-            Path(temporary).write_bytes(content)
-
-    @contextmanager
-    def _replacing(self, path: str) -> Iterator[str]:
-        """The one write rule: fill the temporary file that is given; it becomes `path` whole, or not at all."""
-        if not isinstance(self._files, LocalFileSystem):
-            raise NotImplementedError(f"{self.home}: a home on object storage is not supported yet; use a folder")
-        folder = os.path.dirname(path)
-        os.makedirs(folder, exist_ok=True)
-        temporary = os.path.join(folder, f"{_TEMPORARY}{uuid.uuid4().hex}")
-        try:
-            yield temporary
-            descriptor = os.open(temporary, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.replace(temporary, path)
-            _sync_folder(folder)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
+        return "/".join((_folder(table.name), *values, *([result] if result else []), _PART))
 
 
-def _sync_folder(folder: str) -> None:
-    """Make a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _of_part(name: str) -> tuple[str, tuple[str, ...], str | None]:
+    """Table, partition values and result of a part by the name of its file; table is empty for any other file."""
+    folder, _, file = name.rpartition("/")
+    _, schema, table_name, *inner = [*folder.split("/"), "", ""]
+    table = all_tables().get(f"{schema}.{table_name}")
+    values = tuple(unquote(value) for value in inner if value)
+    if table is None or file != _PART:
+        return "", (), None
+    result = values[-1] if table.artifact else None
+    values = values[:-1] if table.artifact else values
+    return (table.name, values, result) if len(values) == len(table.partition_columns) else ("", (), None)
+
+
+def _folder(table: str) -> str:
+    return f"tables/{table.replace('.', '/')}"
+
+
+def _record(artifact: str) -> str:
+    return f"artifacts/{artifact}/{RECORD}"
+
+
+def _file(artifact: str, result: str, name: str) -> str:
+    return f"{adapter_folder(artifact, result)}/{name}"

@@ -1,6 +1,7 @@
 """`warehouse.duckdb`: the database that people query, rebuilt from the parts one changed partition at a time."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -32,14 +33,22 @@ def write(store: Store, path: Path) -> dict[str, int]:
             f"create table if not exists {LOADED} (table_name varchar, part_values varchar[], version varchar);"
             f"comment on table {LOADED} is 'Which stored partition, in which version, each table holds.'"
         )
-        for table in all_tables().values():
-            _bring_up(connection, store, table)
+        changed = [
+            (all_tables()[name], part)
+            for name, parts in store.parts_of(list(all_tables())).items()
+            for part in _changed(connection, all_tables()[name], parts)
+        ]
+        paths = store.paths([part for _, part in changed])
+        for table, part in changed:
+            _remove(connection, table, part.values)
+            _insert(connection, table, part, paths[part.name])
         connection.execute("commit")
         connection.execute("checkpoint")
         return {name: _count(connection, name) for name in all_tables()}
 
 
-def _bring_up(connection: duckdb.DuckDBPyConnection, store: Store, table: Table) -> None:
+def _changed(connection: duckdb.DuckDBPyConnection, table: Table, parts: Sequence[Part]) -> list[Part]:
+    """The parts that the database holds in another version or not at all; it loses those that are no more."""
     if not _exists_as_declared(connection, table):
         connection.execute(f"drop table if exists {table.name}")
         connection.execute(f"delete from {LOADED} where table_name = ?", [table.name])
@@ -49,14 +58,9 @@ def _bring_up(connection: duckdb.DuckDBPyConnection, store: Store, table: Table)
         f"select part_values, version from {LOADED} where table_name = ?", [table.name]
     ).fetchall()
     held = {tuple(values): version for values, version in rows}
-    stored = {part.values: part for part in store.parts(table.name)}
-    for values in held:
-        if values not in stored:
-            _remove(connection, table, values)
-    for values, part in stored.items():
-        if held.get(values) != part.version:
-            _remove(connection, table, values)
-            _insert(connection, table, part)
+    for values in held.keys() - {part.values for part in parts}:
+        _remove(connection, table, values)
+    return [part for part in parts if held.get(part.values) != part.version]
 
 
 def _remove(connection: duckdb.DuckDBPyConnection, table: Table, values: tuple[str, ...]) -> None:
@@ -65,8 +69,8 @@ def _remove(connection: duckdb.DuckDBPyConnection, table: Table, values: tuple[s
     connection.execute(f"delete from {LOADED} where table_name = ? and part_values = ?", [table.name, list(values)])
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, table: Table, part: Part) -> None:
-    connection.execute(f"insert into {table.name} by name select * from read_parquet(?)", [part.uri])
+def _insert(connection: duckdb.DuckDBPyConnection, table: Table, part: Part, path: Path) -> None:
+    connection.execute(f"insert into {table.name} by name select * from read_parquet(?)", [str(path)])
     connection.execute(f"insert into {LOADED} values (?, ?, ?)", [table.name, list(part.values), part.version])
 
 
@@ -119,6 +123,7 @@ def _write_adapters(store: Store, path: Path) -> int:
             "comment on table training.adapter_files is 'One row per adapter file; uri as in training.adapters.'"
         )
         for (uri,) in connection.execute("select uri from training.adapters order by uri").fetchall():
-            for name, content in store.files(uri.removeprefix("artifacts/")).items():
+            artifact = uri.removeprefix("artifacts/").rpartition("/")[0]
+            for name, content in store.files(artifact).items():
                 connection.execute("insert into training.adapter_files values (?, ?, ?)", [uri, name, content])
         return _count(connection, "training.adapter_files")

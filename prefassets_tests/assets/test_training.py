@@ -29,8 +29,8 @@ def test_weights_are_above_0_and_at_most_1_in_all_steps_or_in_none(tmp_path, wei
     identity = {"study": cell.study, "cohort": cell.cohort, "seed": cell.seed, "fold": cell.fold, "fingerprint": "f"}
     numbers = {"step": 1, "loss": 0.7, "margin": 0.0, "pref_acc": 0.5, "learning_rate": 1e-3, "pairs_seen": 8}
     rows = [identity | numbers | {"epoch": 1.0} | dict(zip(names, own, strict=True)) for own in weights]
-    store.replace("training.log", frame("training.log", rows), cell.partition)
     store.put(artifact(cell), {}, {"fingerprint": "f"})
+    store.replace("training.log", frame("training.log", rows), cell.partition)
 
     found = weights_are_in_their_range(store)
     assert found.passed is passed

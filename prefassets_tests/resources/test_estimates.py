@@ -52,9 +52,9 @@ def finish(store, cell, lift=0.0, recipe="r", users=range(USERS), seed=0):
         for user in users
         for turn in range(PAIRS_EACH)
     ]
+    store.put(artifact(cell), {}, {"fingerprint": "f"})
     store.replace("training.cells", frame("training.cells", [row]), cell.partition)
     store.replace("training.margins", frame("training.margins", margins), cell.partition)
-    store.put(artifact(cell), {}, {"fingerprint": "f"})
 
 
 def cells_of(study, split, seeds=None):

@@ -28,17 +28,17 @@ def margins(cell_seed, *values):
     return pl.DataFrame(rows, schema=TABLES["training.margins"].schema)
 
 
-def finish(store, *seeds):
+def finish(store, *seeds, result=None):
     """Record cells as finished, so that their rows count."""
     for seed in seeds:
-        store.put(f"s/age.A/seed-{seed}", {"adapter_model.safetensors": b"weights"}, {"fingerprint": "f"})
+        store.put(f"s/age.A/seed-{seed}", {"adapter_model.safetensors": b"weights"}, {"fingerprint": "f"}, result)
 
 
 def test_one_partition_is_read_by_itself_and_only_if_its_cell_is_finished(store):
-    store.replace("training.margins", margins(1, 0.5), ("s", "age.A", "1", "0"))
-    store.replace("training.margins", margins(2, 0.25), ("s", "age.A", "2", "0"))
+    store.replace("training.margins", margins(1, 0.5), ("s", "age.A", "1", "0"), result="r")
+    store.replace("training.margins", margins(2, 0.25), ("s", "age.A", "2", "0"), result="r")
     assert store.read("training.margins", ("s", "age.A", "2", "0")).is_empty()
-    finish(store, 1, 2)
+    finish(store, 1, 2, result="r")
     assert store.read("training.margins", ("s", "age.A", "2", "0")).equals(margins(2, 0.25))
     assert store.read("training.margins", ("s", "age.A", "3", "0")).is_empty()
 
@@ -48,15 +48,16 @@ def test_artifacts_that_share_files_do_not_share_what_replaces_them(store, monke
     if not can_link:
         monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError("no links here")))
     store.put("s/a", {"adapter_model.safetensors": b"weights"}, {"fingerprint": "f"})
-    store.put_same("t/a", "s/a", {"fingerprint": "f", "adopted_from": "s"})
+    twin = store.record("s/a")
+    store.put_same("t/a", "s/a", twin, {"fingerprint": "f", "adopted_from": "s"}, "r")
     assert store.files("t/a") == {"adapter_model.safetensors": b"weights"}
     assert store.record("t/a")["files"] == store.record("s/a")["files"]
     assert store.record("t/a")["adopted_from"] == "s"
     store.put("s/a", {"adapter_model.safetensors": b"others"}, {"fingerprint": "g"})
     assert store.files("t/a") == {"adapter_model.safetensors": b"weights"}
-    store.discard("s/a")
-    with pytest.raises(FileNotFoundError, match="s/a has no record"):
-        store.put_same("u/a", "s/a", {"fingerprint": "f"})
+    with pytest.raises(FileNotFoundError):
+        store.put_same("u/a", "s/a", twin, {"fingerprint": "f"}, "r")  # the twin's adapter has been replaced
+    assert store.record("u/a") is None
 
 
 def test_what_is_replaced_is_read_back_and_nothing_is_appended(store):
@@ -79,10 +80,12 @@ def test_one_partition_is_replaced_without_touching_the_others(store):
 
 
 def test_rows_of_a_cell_without_a_record_are_seen_by_nobody(store):
-    store.replace("training.margins", margins(1, 0.5), ("s", "age.A", "1", "0"))
-    store.replace("training.margins", margins(2, 0.7), ("s", "age.A", "2", "0"))
+    store.replace("training.margins", margins(1, 0.5), ("s", "age.A", "1", "0"), result="r")
+    store.replace("training.margins", margins(2, 0.7), ("s", "age.A", "2", "0"), result="r")
     assert store.read("training.margins").is_empty()
-    finish(store, 2)
+    with pytest.raises(FileNotFoundError, match="never finished"):
+        store.replace("training.margins", margins(1, 0.5), ("s", "age.A", "1", "0"))
+    finish(store, 2, result="r")
     assert store.read("training.margins")["seed"].to_list() == [2]
     store.discard("s/age.A/seed-2")
     assert store.read("training.margins").is_empty()
@@ -175,19 +178,16 @@ def test_an_artifact_is_finished_only_when_its_record_is_there(store):
         store.files("s/age.A/seed-42")
 
 
-def test_a_writer_killed_between_files_and_record_leaves_an_unfinished_artifact(store, monkeypatch):
+def test_a_writer_killed_between_files_and_record_leaves_the_old_artifact_whole(store, monkeypatch):
     store.put("s/age.A/seed-42", {"a": b"old"}, {"fingerprint": "old"})
-    write = Store._write
-
-    def stop_at_record(self, path, content):
-        if path.endswith("record.json"):
-            raise KeyboardInterrupt
-        write(self, path, content)
-
-    monkeypatch.setattr(Store, "_write", stop_at_record)
+    monkeypatch.setattr(Store, "_put_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        store.put("s/age.A/seed-42", {"a": b"new"}, {"fingerprint": "new"})
-    assert store.record("s/age.A/seed-42") is None, "an old record beside new files would be a lie"
+        store.put("s/age.A/seed-42", {"a": b"new"}, {"fingerprint": "new"}, "killed")
+    monkeypatch.undo()
+    assert store.record("s/age.A/seed-42")["fingerprint"] == "old"
+    assert store.files("s/age.A/seed-42") == {"a": b"old"}
+    (left,) = store.unnamed()
+    assert left.endswith("artifacts/s/age.A/seed-42/killed")
 
 
 def test_records_are_listed_by_study(store):

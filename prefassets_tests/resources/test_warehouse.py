@@ -55,7 +55,7 @@ def test_only_changed_partitions_are_loaded_again(store):
     store.replace("training.margins", margins(3, 0.9), ("s", "age.A", "3", "0"))
     loaded = []
     original = warehouse._insert
-    warehouse._insert = lambda connection, table, part: (loaded.append(part.values), original(connection, table, part))
+    warehouse._insert = lambda *asked: (loaded.append(asked[2].values), original(*asked))
     try:
         warehouse.refresh(store)
     finally:
@@ -94,11 +94,11 @@ def test_a_table_whose_declaration_changed_is_made_anew(store):
 
 
 def test_an_export_stands_alone_with_adapters(store, tmp_path):
-    store.put("s/age.A/seed-1", {"adapter_model.safetensors": b"weights"}, {"fingerprint": "f"})
+    store.put("s/age.A/seed-1", {"adapter_model.safetensors": b"weights"}, {"fingerprint": "f"}, "r1")
     row = {"study": "s", "cohort": "age.A", "split": "age", "user_group": "A", "seed": 1, "fold": 0, "fingerprint": "f"}
-    row |= {"uri": "artifacts/s/age.A/seed-1", "sha256": "x", "bytes": 7}
+    row |= {"uri": "artifacts/s/age.A/seed-1/r1", "sha256": "x", "bytes": 7}
     store.replace("training.adapters", pl.DataFrame([row]), ("s", "age.A", "1", "0"))
     warehouse.export_to(store, tmp_path / "out.duckdb", with_adapters=True)
     with duckdb.connect(str(tmp_path / "out.duckdb"), read_only=True) as connection:
         rows = connection.execute("select uri, file, content from training.adapter_files").fetchall()
-    assert rows == [("artifacts/s/age.A/seed-1", "adapter_model.safetensors", b"weights")]
+    assert rows == [("artifacts/s/age.A/seed-1/r1", "adapter_model.safetensors", b"weights")]
