@@ -14,6 +14,7 @@ from filelock import FileLock
 import prefassets.cli  # noqa: F401  without it, DuckDB beside torch ends a test run with forty lines about nothing
 from prefassets.resources.store import Store
 from prefassets_tests import small_home
+from prefassets_tests.loopback.object_storage import object_storage, storage  # noqa: F401  fixtures
 
 SMALL = "0.1"
 

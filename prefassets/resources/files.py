@@ -335,11 +335,11 @@ class Objects(Files):
                     "max_pool_connections": 2 * _AT_ONCE,
                     "connect_timeout": 10,
                     "read_timeout": 30,
-                    "retries": {"mode": "standard", "total_max_attempts": 3},
+                    "retries": {"total_max_attempts": 1},
                 },
             }
         store, _ = fsspec.core.url_to_fs(self._url, **options)
-        store.retries = 1  # s3fs's own, on top of botocore's and ours
+        store.retries = 1  # s3fs's own; as botocore's above, they would multiply with ours
         return store
 
     @cached_property
@@ -352,7 +352,7 @@ class Objects(Files):
     def _ask(self, what: str, name: str, request: Callable[[], T]) -> T:
         """The one policy for an object store that is busy or silent: ask again for a while, then say so.
 
-        botocore's own retries draw on one budget of a client, which sixteen requests at once use up within seconds.
+        Not botocore's: its retries draw on one budget of a client, which sixteen requests at once use up in seconds.
 
         Raises:
             FileNotFoundError: there is no such object.
@@ -408,10 +408,11 @@ class Objects(Files):
 def _may_pass(error: BaseException) -> bool:
     """Whether an error is one of the moment: the store is busy, or the network failed."""
     from aiohttp import ClientError
-    from botocore.exceptions import HTTPClientError, ResponseStreamingError
+    from botocore.exceptions import ConnectionError as NoConnection
+    from botocore.exceptions import HTTPClientError
     from botocore.parsers import ResponseParserError
 
-    passing = (TimeoutError, ConnectionError, ClientError, HTTPClientError, ResponseStreamingError, ResponseParserError)
+    passing = (TimeoutError, ConnectionError, ClientError, NoConnection, HTTPClientError, ResponseParserError)
     return isinstance(error, passing) or (
         isinstance(error, OSError) and error.errno in (errno.EBUSY, errno.EREMOTEIO, errno.EIO)
     )

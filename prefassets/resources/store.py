@@ -152,8 +152,16 @@ class Store(dg.ConfigurableResource):
 
     def query(self, sql: str, **parameters: object) -> pl.DataFrame:
         """Run one SELECT over the parts, in memory, with `$name` parameters; holds no lock on anything."""
-        with self.connect(tables_read(sql)) as connection:
-            return connection.sql(sql, params=parameters or None).pl()
+        tables = set(tables_read(sql)) & set(all_tables())
+        while True:
+            parts = self.parts_of(tables)
+            try:
+                with self._connected(parts) as connection:
+                    return connection.sql(sql, params=parameters or None).pl()
+            except duckdb.Error:
+                if self.parts_of(tables) == parts:
+                    raise
+                # DuckDB opens a file twice, and in a folder another may have taken its place in between: read that one.
 
     def connect(
         self,
@@ -170,9 +178,16 @@ class Store(dg.ConfigurableResource):
         wanted = set(all_tables() if tables is None else tables) & set(all_tables())
         if current:
             wanted = with_dependencies(wanted)
+        given = given or {}
+        made = set(given) | (set(sql_tables()) if current else set())
+        return self._connected(self.parts_of(wanted - made), wanted & made, given)
+
+    def _connected(
+        self, parts: Mapping[str, Sequence[Part]], made: Collection[str] = (), given: Mapping[str, pl.DataFrame] = {}
+    ) -> duckdb.DuckDBPyConnection:
+        """A connection that has the tables `parts` as they are stored and `made` from those or from what is given."""
+        wanted = {*parts, *made}
         read_again = {read for name in wanted & set(sql_tables()) for read in sql_tables()[name].dependencies}
-        made = set(given or ()) | (set(sql_tables()) if current else set())
-        parts = self.parts_of(wanted - made)
         paths = self.paths([part for of_table in parts.values() for part in of_table])
         connection = duckdb.connect()
         for name, table in all_tables().items():
@@ -180,7 +195,7 @@ class Store(dg.ConfigurableResource):
                 continue
             schema, _ = name.split(".")
             connection.execute(f"create schema if not exists {schema}")
-            if given is not None and name in given:
+            if name in given:
                 rows = given[name]  # noqa: F841  DuckDB reads the variable by name
                 connection.execute(f"create table {name} as from rows")
             elif name in made:

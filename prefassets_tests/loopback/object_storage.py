@@ -1,24 +1,29 @@
-"""An S3 server on loopback (moto's) that can be counted and can be busy."""
+"""An S3 server on loopback (moto's) whose requests can be counted, refused and held up."""
 
 import os
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 BUCKET = "homes"
-_BUSY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+_REFUSALS = {"SlowDown": (503, "Please reduce your request rate."), "AccessDenied": (403, "Access Denied")}
 
 
 class ObjectStorage:
-    """One server with one bucket, on a free port, in a thread of this process; other processes reach it too."""
+    """One server with one bucket, on a free port, in a thread of this process; other processes reach it too.
+
+    A method is GET, HEAD, PUT, DELETE, POST, or LIST for a listing. A key begins with its bucket.
+    """
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str]] = []
-        self._busy: Callable[[str, str], bool] = lambda method, key: False
+        self._refused: Callable[[str, str], str | None] = lambda method, key: None
+        self._held_up: Callable[[str, str], None] = lambda method, key: None
         self._lock = threading.Lock()
 
     def start(self) -> "ObjectStorage":
@@ -77,39 +82,71 @@ class ObjectStorage:
     # ---- how it behaves
 
     def busy(
-        self, requests: float = float("inf"), seconds: float = float("inf"), method: str = "", key: str = ""
+        self,
+        requests: float = float("inf"),
+        seconds: float = float("inf"),
+        method: str = "",
+        key: str = "",
+        code: str = "SlowDown",
     ) -> None:
-        """Answer 503 to so many requests, or for so long, of this method and with this in their key; then as usual."""
+        """Answer 503 to so many requests, or for so long, of this method and with this in their key; then as usual.
+
+        With the code `AccessDenied`, answer 403.
+        """
         until, left = time.monotonic() + seconds, requests
 
-        def refuses(asked: str, of: str) -> bool:
+        def refused(asked: str, of: str) -> str | None:
             nonlocal left
             with self._lock:
-                hit = time.monotonic() < until and left > 0 and asked.startswith(method) and key in of
+                hit = time.monotonic() < until and left > 0 and asked == (method or asked) and key in of
                 left -= hit
-            return hit
+            return code if hit else None
 
-        self._busy = refuses
+        self._refused = refused
 
     def well(self) -> None:
         """Answer as usual from now on."""
-        self._busy = lambda method, key: False
+        self._refused = lambda method, key: None
+
+    @contextmanager
+    def holding(self, method: str, key: str) -> Iterator[threading.Event]:
+        """Let the first request of this method with this in its key wait, unread, until the block ends.
+
+        Gives an event that says that the request has come.
+        """
+        came, go = threading.Event(), threading.Event()
+
+        def held_up(asked: str, of: str) -> None:
+            if asked == method and key in of and not came.is_set():
+                came.set()
+                go.wait(60)
+
+        self._held_up = held_up
+        try:
+            yield came
+        finally:
+            self._held_up = lambda method, key: None
+            go.set()
 
     def count(self, method: str = "", key: str = "") -> int:
-        """Requests since `forget` of this method and with this in their path, which begins with the bucket."""
+        """Requests since `forget` of this method and with this in their key."""
         return sum(asked == (method or asked) and key in path for asked, path in self.requests)
 
     def forget(self) -> None:
         self.requests.clear()
 
     def _answer(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Any:
-        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"].lstrip("/")
-        listed = environ["QUERY_STRING"] and "list-type" in environ["QUERY_STRING"]
-        self.requests.append(("LIST" if listed else method, path))
-        if self._busy(method, path):
+        path = environ["PATH_INFO"].lstrip("/")
+        method = "LIST" if "list-type" in environ.get("QUERY_STRING", "") else environ["REQUEST_METHOD"]
+        self.requests.append((method, path))
+        self._held_up(method, path)
+        if (code := self._refused(method, path)) is not None:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            start_response("503 Slow Down", [("Content-Type", "application/xml"), ("Content-Length", str(len(_BUSY)))])
-            return [b"" if method == "HEAD" else _BUSY]
+            status, message = _REFUSALS[code]
+            body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+            described = {"Content-Type": "application/xml", "Content-Length": str(len(body))}
+            start_response(f"{status} {code}", list(described.items()))
+            return [b"" if method == "HEAD" else body]
         return self._moto(environ, start_response)
 
 
@@ -125,3 +162,11 @@ def object_storage() -> Iterator[ObjectStorage]:
         for name, value in server.environment.items():
             patch.setenv(name, value)
         yield server
+
+
+@pytest.fixture
+def storage(object_storage: ObjectStorage) -> Iterator[ObjectStorage]:
+    """The same, counting from zero; whatever a test made it do, it does no longer in the next."""
+    object_storage.forget()
+    yield object_storage
+    object_storage.well()

@@ -1,17 +1,25 @@
 """warehouse.duckdb: real commented tables, only changed partitions replaced, an open reader blocks nobody."""
 
+import shutil
 from pathlib import Path
 
 import duckdb
 import polars as pl
+import pytest
 
 from prefassets.resources import warehouse
 from prefassets.resources.sql_tables import all_tables
+from prefassets.resources.store import Store
 from prefassets_tests.resources.test_store import finish, folds, margins
 
 
+@pytest.fixture
+def store(either_store):
+    return either_store
+
+
 def opened(store):
-    return duckdb.connect(f"{store.home}/warehouse.duckdb", read_only=True)
+    return duckdb.connect(str(store.local_file("warehouse.duckdb")), read_only=True)
 
 
 def test_every_declared_table_is_a_real_table_with_comments(store):
@@ -74,7 +82,8 @@ def test_an_open_reader_keeps_its_rows_and_blocks_nobody(store):
         assert reader.execute("select user_id from prism.folds").fetchall() == [("new",)]
 
 
-def test_what_somebody_left_unsaved_in_the_old_file_does_not_reach_the_new_one(store):
+def test_what_somebody_left_unsaved_in_the_old_file_does_not_reach_the_new_one(tmp_path):
+    store = Store(home=str(tmp_path / "home"))
     warehouse.refresh(store)
     (Path(store.home) / "warehouse.duckdb.wal").write_bytes(b"left by a killed session")
     store.replace("prism.folds", folds(("u1", 0)))
@@ -86,8 +95,10 @@ def test_what_somebody_left_unsaved_in_the_old_file_does_not_reach_the_new_one(s
 def test_a_table_whose_declaration_changed_is_made_anew(store):
     store.replace("prism.folds", folds(("u1", 0)))
     warehouse.refresh(store)
-    with duckdb.connect(f"{store.home}/warehouse.duckdb") as connection:
-        connection.execute("alter table prism.folds add column stale int")
+    with store.replacing_file("warehouse.duckdb") as (changed, present):
+        shutil.copyfile(present, changed)
+        with duckdb.connect(str(changed)) as connection:
+            connection.execute("alter table prism.folds add column stale int")
     warehouse.refresh(store)
     with opened(store) as connection:
         assert connection.execute("from prism.folds").fetchall() == [("u1", 0)]
