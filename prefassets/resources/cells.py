@@ -31,26 +31,24 @@ class CellState:
     reason: str = ""
 
 
-class StudyData:
-    """What the cells of one study share: pairs, folds, groups and the base model's revision, each read once.
+class _HomeData:
+    """What the cells of all studies share, each read once."""
 
-    With `like`, the data of another study of the same home, folds and groups are taken from there.
-    """
-
-    def __init__(self, store: Store, study: Study, like: "StudyData | None" = None) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
-        self.study = study
-        if like is not None:
-            self._whose, self.folds, self.groups = like._whose, like.folds, like.groups
 
     @cached_property
     def pairs(self) -> pl.DataFrame:
         return self.store.read("prism.pairs")
 
     @cached_property
-    def _whose(self) -> pl.DataFrame:
+    def whose(self) -> pl.DataFrame:
         """Pairs without their texts: which cohort learns from which of them does not need those."""
         return self.store.query("select pair_id, user_id, model_name from prism.pairs")
+
+    @cached_property
+    def pair_digests(self) -> dict[str, str]:
+        return pair_digests(self.pairs)
 
     @cached_property
     def folds(self) -> pl.DataFrame:
@@ -61,12 +59,37 @@ class StudyData:
         return self.store.read("splits.assignments")
 
     @cached_property
+    def base_revisions(self) -> dict[str, str]:
+        return dict(self.store.query("select base_model, revision from model.base").iter_rows())
+
+
+class StudyData:
+    """What the cells of one study share: pairs, folds, groups and the base model's revision, each read once.
+
+    With `like`, the data of another study of the same home, what is of no study is taken from there.
+    """
+
+    def __init__(self, store: Store, study: Study, like: "StudyData | None" = None) -> None:
+        self.store = store
+        self.study = study
+        self._of_home: _HomeData = like._of_home if like is not None else _HomeData(store)
+
+    @property
+    def pairs(self) -> pl.DataFrame:
+        return self._of_home.pairs
+
+    @property
+    def folds(self) -> pl.DataFrame:
+        return self._of_home.folds
+
+    @property
+    def groups(self) -> pl.DataFrame:
+        return self._of_home.groups
+
+    @property
     def base_revision(self) -> str | None:
         """Revision of the study's base model; None while `model/base` was never made."""
-        rows = self.store.query(
-            "select revision from model.base where base_model = $base_model", base_model=self.study.base_model
-        )
-        return None if rows.is_empty() else rows["revision"].item()
+        return self._of_home.base_revisions.get(self.study.base_model)
 
     def training_pairs(self, cell: Cell) -> pl.DataFrame:
         """The cell's training pairs; see `domain.prism.cohorts.training_pairs`.
@@ -101,7 +124,7 @@ class StudyData:
         """Ids, users and source models of a cohort's training pairs: the one place that says which they are."""
         cell, cap = Cell(self.study.name, cohort, 0, fold), self.study.hyperparameters.max_pairs
         groups = self.groups, cell.split, cell.user_group
-        return training_pairs(self._whose, self.folds, *groups, fold, cap, self.study.matching)
+        return training_pairs(self._of_home.whose, self.folds, *groups, fold, cap, self.study.matching)
 
     def group_sizes(self) -> list[dict[str, Any]]:
         """Per split, fold and group of the study: the users and pairs that its adapters learn from, and how."""
@@ -143,10 +166,6 @@ class StudyData:
         return held_out_pairs(self.pairs, self.folds, self.groups, cell.split, cell.fold, self.study.matching)
 
     @cached_property
-    def _pair_digests(self) -> dict[str, str]:
-        return pair_digests(self.pairs)
-
-    @cached_property
     def _cohort_digests(self) -> dict[tuple[str, int], str]:
         return {}
 
@@ -163,7 +182,7 @@ class StudyData:
             if why := self.unlearnable(cell):
                 raise ValueError(why)
             ids = self.training_ids(cell)
-            self._cohort_digests[key] = digest([[pair_id, self._pair_digests[pair_id]] for pair_id in ids])
+            self._cohort_digests[key] = digest([[pair_id, self._of_home.pair_digests[pair_id]] for pair_id in ids])
         return self.study.recipe(cell, self.base_revision, self._cohort_digests[key])
 
 
@@ -184,7 +203,18 @@ def cell_states(store: Store, study: Study) -> list[CellState]:
     finished: its record is what today's recipe says, and its held-out pairs are scored; missing: no record;
     unscored: trained, but its margins are missing; stale: its record is of another recipe.
     """
-    return _states(store, study, _scored(store, [study]))
+    return _states(StudyData(store, study), store.records(study.name), _scored(store, [study]))
+
+
+def cell_states_of_all(store: Store, studies: Iterable[Study]) -> dict[str, list[CellState]]:
+    """The same of several studies, by name of the study; what they share is read once."""
+    studies = list(studies)
+    scored, records = _scored(store, studies), store.records()  # at once: they open every cell's files
+    states, data = {}, None
+    for study in studies:
+        data = StudyData(store, study, like=data)
+        states[study.name] = _states(data, records, scored)
+    return states
 
 
 def _scored(store: Store, studies: Sequence[Study]) -> dict[tuple[Any, ...], str]:
@@ -197,16 +227,16 @@ def _scored(store: Store, studies: Sequence[Study]) -> dict[tuple[Any, ...], str
     return {tuple(adapter): pairs for *adapter, pairs in rows.iter_rows()}
 
 
-def _states(store: Store, study: Study, scored: Mapping[tuple[Any, ...], str]) -> list[CellState]:
-    records = store.records(study.name)
-    data = StudyData(store, study)
+def _states(
+    data: StudyData, records: Mapping[str, dict[str, Any]], scored: Mapping[tuple[Any, ...], str]
+) -> list[CellState]:
     states = []
-    for cell in study.cells:
+    for cell in data.study.cells:
         record = records.get(artifact(cell))
         if record is None:
             states.append(CellState(cell, "missing", "no finished adapter"))
         elif data.base_revision is None:
-            states.append(CellState(cell, "stale", f"base model {study.base_model} is gone from this home"))
+            states.append(CellState(cell, "stale", f"base model {data.study.base_model} is gone from this home"))
         elif (why := data.unlearnable(cell)) or (changed := differences(record["recipe"], data.recipe(cell).as_dict())):
             states.append(CellState(cell, "stale", why or "; ".join(changed)))
         elif (pairs := scored.get((*astuple(cell), record["fingerprint"]))) is None:
@@ -225,12 +255,10 @@ def cell_row(cell: Cell) -> dict[str, Any]:
 
 def states_of_all(store: Store, studies: Iterable[Study]) -> pl.DataFrame:
     """The rows of `training.states`: the state of every planned cell of these studies."""
-    studies = list(studies)
-    scored = _scored(store, studies)  # at once: it opens every cell's file
     rows = [
         {**cell_row(found.cell), "state": found.state, "reason": found.reason}
-        for study in studies
-        for found in _states(store, study, scored)
+        for states in cell_states_of_all(store, studies).values()
+        for found in states
     ]
     return pl.DataFrame(rows, schema=TABLES["training.states"].schema)
 

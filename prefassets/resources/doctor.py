@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
-from prefassets.resources.cells import StudyData, cell_states
+from prefassets.resources.cells import StudyData, cell_states_of_all
 from prefassets.resources.store import Store
 from prefassets.settings import Settings
 from prefassets.studies import all_studies
@@ -70,8 +70,7 @@ def _home(store: Store) -> list[Finding]:
         text = f"{_size(fetched)} in {store.disk}, safe to delete: what is needed is fetched again"
         findings.append(Finding("fetched files", "ok", text))
     unfinished = set()
-    for study in all_studies().values():
-        cells = cell_states(store, study)
+    for study, cells in cell_states_of_all(store, all_studies().values()).items():
         unfinished |= {state.cell for state in cells if state.state in ("missing", "stale")}
         states = [state.state for state in cells]
         if started := len(states) - states.count("missing"):
@@ -79,7 +78,7 @@ def _home(store: Store) -> list[Finding]:
             text = f"{states.count('finished')} of {len(states)} cells finished" + "".join(
                 f", {count} {state}" for state, count in wrong.items()
             )
-            findings.append(Finding(f"study {study.name}", "note" if wrong and started else "ok", text))
+            findings.append(Finding(f"study {study}", "note" if wrong and started else "ok", text))
     strays = store.stray_files()
     findings.append(
         Finding("temporary files", "note", f"{len(strays)} left by a killed process, safe to delete: {strays[0]} ...")
@@ -108,9 +107,9 @@ def _checkpoints(store: Store, unfinished: Collection[Cell]) -> Finding:
     stored = store.checkpoints()
     if not stored:
         return Finding("checkpoints", "ok", "none left over")
-    wanted = set()
+    wanted, data = set(), None
     for study in all_studies().values():
-        data = StudyData(store, study)
+        data = StudyData(store, study, like=data)
         own = [cell for cell in unfinished if cell.study == study.name]
         if data.base_revision is not None:
             wanted |= {data.recipe(cell).fingerprint for cell in own if not data.unlearnable(cell)}
