@@ -27,7 +27,7 @@ def write(home: str, writer: int, times: multiprocessing.Queue) -> None:
     for partition in range(PARTITIONS):
         table = rows(writer, partition, float(partition))
         started = time.perf_counter()
-        store.replace("training.margins", table, ("bench", f"w{writer}.A", str(partition), "0"))
+        store.replace("training.margins", table, ("bench", f"w{writer}.A", str(partition), "0"), result="r")
         times.put(time.perf_counter() - started)
 
 
@@ -50,7 +50,7 @@ def main() -> None:
         store = Store(home=home)
         for writer in range(WRITERS):
             for partition in range(PARTITIONS):
-                store.put(f"bench/w{writer}.A/seed-{partition}", {}, {})  # without its record no row is seen
+                store.put(f"bench/w{writer}.A/seed-{partition}", {}, {}, "r")  # without its record no row is seen
         readers = [context.Process(target=read, args=(home, stop, torn)) for _ in range(READERS)]
         writers = [context.Process(target=write, args=(home, number, times)) for number in range(WRITERS)]
         for process in (*readers, *writers):

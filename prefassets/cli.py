@@ -74,7 +74,7 @@ class Kind(click.Group):
 def cli(debug: bool) -> None:
     """Human-preference experiments from raw data to verdicts.
 
-    PREFASSETS_HOME says where everything is (default: ./home).
+    PREFASSETS_HOME says where everything is: a folder or s3://bucket/prefix (default: ./home).
     """
 
 
@@ -538,7 +538,7 @@ def sql(query: str, form: str) -> None:
 @cli.command()
 @click.argument("study", type=StudyName())
 def report(study: Study) -> None:
-    """Write the page of STUDY, one HTML file with its verdicts and figures, as its cells stand now; print its path."""
+    """Write the page of STUDY, one HTML file with its verdicts and figures, as its cells stand now; print where."""
     from prefassets.resources.estimates import connect_current
     from prefassets.resources.reports import READS, write_page
 
@@ -546,6 +546,8 @@ def report(study: Study) -> None:
     with connect_current(store, READS) as connection:
         path, cells = write_page(store, study, connection)
     click.echo(path)
+    if path != str(copy := store.local_file(f"reports/{study.name}.html")):
+        click.echo(f"a copy to open here: {copy}", err=True)
     if unfinished := sum(cells.values()) - cells.get("finished", 0):
         click.echo(f"{unfinished} of {len(study.cells)} cells are not finished; the page says which", err=True)
 

@@ -26,6 +26,9 @@ PACKAGES = (
 )
 
 
+_TO_OPEN = "; to open it, `prefassets export FILE` writes the same tables into a file here"
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing looked at. `wrong` needs a person; `note` is good to know."""
@@ -93,7 +96,7 @@ def _home(store: Store) -> list[Finding]:
     findings.append(
         Finding("warehouse.duckdb", "note", "not made yet")
         if database is None
-        else Finding("warehouse.duckdb", "ok", _size(database))
+        else Finding("warehouse.duckdb", "ok", _size(database) + ("" if fetched is None else _TO_OPEN))
     )
     return findings
 

@@ -231,7 +231,7 @@ class Objects(Files):
         found = {name: self._held(name, stored) for name, stored in files.items() if stored is not None}
         wanted = [name for name in files if found.get(name) is None]
         if len(wanted) > 1:
-            self._store  # noqa: B018  made once, before threads ask for it
+            self._opened  # noqa: B018  made once, before threads ask for it
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 try:
                     found.update(zip(wanted, pool.map(self._fetch, wanted), strict=True))
@@ -322,8 +322,17 @@ class Objects(Files):
 
     # ---- the object store
 
-    @cached_property
+    @property
     def _store(self) -> fsspec.AbstractFileSystem:
+        return self._opened[0]
+
+    @property
+    def _root(self) -> str:
+        return self._opened[1]
+
+    @cached_property
+    def _opened(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        """The object store, and the bucket and prefix of the home in it."""
         options: dict[str, Any] = {"use_listings_cache": False}  # another pod's objects must be seen at once
         if self._url.startswith(("s3://", "s3a://")):
             options |= {
@@ -338,13 +347,14 @@ class Objects(Files):
                     "retries": {"total_max_attempts": 1},
                 },
             }
-        store, _ = fsspec.core.url_to_fs(self._url, **options)
+        try:
+            store, root = fsspec.core.url_to_fs(self._url, **options)
+        except (ValueError, ImportError) as error:  # no such kind of URL, or nothing installed that knows it
+            raise HomeUnreachable(
+                f"the home {self._url} cannot be used: {error}. A folder and s3://bucket/prefix always can."
+            ) from error
         store.retries = 1  # s3fs's own; as botocore's above, they would multiply with ours
-        return store
-
-    @cached_property
-    def _root(self) -> str:
-        return str(fsspec.core.url_to_fs(self._url)[1]).rstrip("/")
+        return store, root.rstrip("/")
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -237,6 +237,12 @@ def test_a_missing_bucket_is_not_an_empty_home(storage, tmp_path, ask):
         ask(Store(home="s3://nowhere/home", local=str(tmp_path)))
 
 
+@pytest.mark.parametrize(("url", "why"), [("s4://b/h", "Protocol not known: s4"), ("gs://b/h", "install gcsfs")])
+def test_a_url_that_nothing_here_can_read_says_so(tmp_path, url, why):
+    with pytest.raises(HomeUnreachable, match=f"the home {url} cannot be used: .*{why}"):
+        Store(home=url, local=str(tmp_path)).pinned()
+
+
 @pytest.mark.parametrize("ask", [Store.pinned, Store.records, lambda store: store.local_file("home.json")])
 def test_a_refusal_says_which_rights_are_needed(storage, store, ask):
     storage.busy(code="AccessDenied")
