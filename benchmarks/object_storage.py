@@ -1,4 +1,4 @@
-"""A finished home in a bucket: what the cache of fetched files saves, how many requests it takes, and what commands take.
+"""A finished home in a bucket: what the cache of fetched files saves, how many requests are made, what commands take.
 
 The bucket is moto's S3 server on loopback, in Python: it answers in milliseconds, so what requests cost over a network
 is not in these seconds; their number is. Every read happens in a process of its own.
