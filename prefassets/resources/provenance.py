@@ -32,7 +32,10 @@ def _image(pod: str, namespace: str) -> str | None:
     import kubernetes  # only in a cluster: it takes a second
 
     try:
-        kubernetes.config.load_config()
+        if config := os.environ.get("KUBECONFIG"):
+            kubernetes.config.load_kube_config(config)
+        else:
+            kubernetes.config.load_incluster_config()
         found = kubernetes.client.CoreV1Api().read_namespaced_pod(pod, namespace, _request_timeout=30)
         return found.status.container_statuses[0].image_id or None
     except Exception as error:  # no training is lost for want of a label

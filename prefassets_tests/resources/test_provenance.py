@@ -71,8 +71,7 @@ def api(tmp_path, monkeypatch):
         "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
     }
     (tmp_path / "kubeconfig").write_text(json.dumps(config))
-    # The client reads the variable when it is imported; a pod has no such file and takes its service account.
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     yield server
     server.shutdown()
 
