@@ -5,7 +5,7 @@ jobs list them in their config instead, and tell Dagster of each cell what a run
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -16,8 +16,11 @@ from prefassets.assets.gpu import POOL, job_tags, retries
 from prefassets.assets.training import adapter_made, make_adapters, margins_made, raise_for_failed, score
 from prefassets.resources.cells import StudyData
 from prefassets.resources.store import Store
+from prefassets.settings import settings
 from prefassets.studies import all_studies
 from prefassets.studies.study import Cell, Study
+
+HOME = "prefassets/home"  # tag of these jobs and their runs: the home that a code location writes to
 
 
 class ListedCells(dg.Config):
@@ -33,6 +36,12 @@ def job_name(study: Study) -> str:
 def run_config(study: Study, keys: Sequence[str]) -> dict[str, Any]:
     """The config of a run for these cells."""
     return {"ops": {_op_name(study): {"config": {"cells": list(keys)}}}}
+
+
+def listed_cells(config: Mapping[str, Any]) -> list[str]:
+    """The cells that a run's config lists."""
+    (op,) = config["ops"].values()
+    return list(op["config"]["cells"])
 
 
 def _op_name(study: Study) -> str:
@@ -64,6 +73,7 @@ def cells_job(study: Study) -> dg.JobDefinition:
 
     @dg.job(
         name=job_name(study),
+        tags={HOME: settings().home_uri},
         description=f"Train and score the listed cells of {study.name}: `prefassets missing {study.name} --launch`.",
     )
     def job() -> None:

@@ -61,6 +61,13 @@ def _of_model(asset: str, partition: str) -> dg.AssetDep:
 # ---- one study
 
 
+def training_version(study: Study) -> str:
+    """Digest of all that determines a study's adapters beside the data: it differs where another recipe would train."""
+    return digest(
+        [TRAINER_VERSION, study.method, study.base_model, study.matching.value, asdict(study.hyperparameters)]
+    )
+
+
 def adapters_asset(study: Study) -> dg.AssetsDefinition:
     """`<study>/adapters`."""
 
@@ -76,9 +83,7 @@ def adapters_asset(study: Study) -> dg.AssetsDefinition:
         ],
         partitions_def=cell_partitions(study),
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=settings().cells_per_job),
-        code_version=digest(
-            [TRAINER_VERSION, study.method, study.base_model, study.matching.value, asdict(study.hyperparameters)]
-        ),
+        code_version=training_version(study),
         group_name=study.name,
         kinds={"pytorch", study.method},
         **on_gpu(study.hardware),
