@@ -28,6 +28,16 @@ print(json.dumps([state.cell.key for state in states]))
 (line,) = launcher.queue(study, states[:2])
 (run,) = launcher.instance.get_runs(limit=1)
 print(json.dumps([line, run.run_id, run.status.value, listed(run)]))
+trained = []
+for again in (False, True):
+    said = []
+    try:
+        for line in launcher.train(study, states[:3], again):
+            said.append(line)
+    except RunFailed as error:
+        (run,) = launcher.instance.get_runs(limit=1)
+        trained.append([said, listed(run)])
+print(json.dumps(trained))
 """
 
 
@@ -39,7 +49,7 @@ def test_seven_cells_at_three_a_run_are_three_lists_of_cells_and_a_run_that_fail
         text=True,
         check=True,
     )
-    error, jobs, listed, asked, queued = map(json.loads, done.stdout.splitlines())
+    error, jobs, listed, asked, queued, trained = map(json.loads, done.stdout.splitlines())
     assert all(f"{key}: cohort" in error for key in asked), "an empty home has no pairs to learn from"
     assert jobs == ["demo_cells"] * 3
     assert len(asked) == 7
@@ -47,6 +57,10 @@ def test_seven_cells_at_three_a_run_are_three_lists_of_cells_and_a_run_that_fail
     line, run_id, *waiting = queued
     assert line == f"run {run_id[:8]} is queued: 2 cells of demo: training 2, scoring 2"
     assert waiting == ["QUEUED", asked[:2]], "for a daemon; here is none"
+    (left, once), (_, twice) = trained
+    assert left[0].startswith(f"of 3 cells 2 are in flight: run {run_id[:8]} (queued); left to them")
+    assert once == [asked[2]], "what is queued is not trained beside it"
+    assert twice == asked[:3], "unless that is wanted"
 
 
 FAILING_FOLDS = """
