@@ -20,9 +20,11 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from prefassets.in_flight import UNFINISHED, Run
 from prefassets.resources.cells import CellState
 from prefassets.resources.progress import keep_terminal
+from prefassets.resources.reports import wants_page
 from prefassets.resources.store import Store
 from prefassets.runs import LABEL, RunFailed, Runs, in_runs, keys_of, what_of_cells
 from prefassets.settings import Settings, settings
+from prefassets.studies import all_studies
 from prefassets.studies.study import Study
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -180,8 +182,11 @@ class Launcher(Runs):
             raise RunFailed("\n".join(failures))
 
     def judge(self) -> None:
-        """Collect what is finished, run the verdict tables, write the studies' pages, and publish warehouse.duckdb."""
-        self.run("verdicts, pages and warehouse.duckdb", self._judged)
+        """Collect what is finished, run the verdict tables, write pages, and publish warehouse.duckdb."""
+        without = {
+            dg.AssetKey(["report", study.name]) for study in all_studies().values() if not wants_page(self.store, study)
+        }
+        self.run("verdicts, pages and warehouse.duckdb", [key for key in self._judged if key not in without])
 
     # ---- through the daemon
 

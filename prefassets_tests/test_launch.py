@@ -6,6 +6,8 @@ import sys
 
 import duckdb
 
+from prefassets_tests.short_demo import ON_POLICY_PROMPTS
+
 LAUNCHED = """
 import json
 from prefassets.launch import Launcher, RunFailed
@@ -96,11 +98,9 @@ WEIGHED = """
 import json
 from dataclasses import replace
 import prefassets_tests.short_demo
-from prefassets.domain.training import on_policy
 from prefassets.launch import Launcher
 from prefassets.studies import all_studies
 
-on_policy.PROMPTS = 16
 launcher = Launcher()
 study = all_studies()["demo"]
 by_method = [study, replace(study, method="wpo"), replace(study, method="wpo")]
@@ -116,7 +116,7 @@ def test_a_method_that_weighs_gets_the_base_models_own_answers_once(copied_home)
     prepared, answers = map(json.loads, done.stdout.splitlines())
     files = "splits and study files"
     assert prepared == [[files], [files, "answers of tiny itself, to read weights against"], [files]]
-    assert answers == 3 * 16
+    assert answers == 3 * ON_POLICY_PROMPTS
 
 
 def test_weights_are_judged_with_everything_else(demo_home):

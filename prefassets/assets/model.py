@@ -8,6 +8,7 @@ import polars as pl
 from prefassets.assets.declared import declared
 from prefassets.assets.gpu import on_gpu
 from prefassets.domain.prism.cohorts import sampled_prompts
+from prefassets.resources import models
 from prefassets.resources.cells import StudyData
 from prefassets.resources.models import TINY_ARTIFACT, load_base
 from prefassets.resources.progress import progress_bar
@@ -109,10 +110,10 @@ def reference(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
 def on_policy(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
     """What the base model answers itself to a sample of the pairs' prompts, weighed as WPO weighs pairs."""
     from prefassets.domain.training.encoding import encode_pairs
-    from prefassets.domain.training.on_policy import PROMPTS, on_policy_answers
+    from prefassets.domain.training.on_policy import on_policy_answers
 
     study, model = _study_and_base(store, context.partition_key)
-    pairs = sampled_prompts(store.read("prism.pairs"), PROMPTS)
+    pairs = sampled_prompts(store.read("prism.pairs"), models.ON_POLICY_PROMPTS)
     max_length = study.hyperparameters.max_length
     encoded = encode_pairs(pairs, model.tokenizer, max_length)
     with progress_bar("on-policy answers", len(pairs)) as show:

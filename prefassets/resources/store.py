@@ -31,6 +31,7 @@ from fsspec.implementations.local import LocalFileSystem
 from prefassets.resources.sql_tables import (
     all_tables,
     create_empty,
+    empty_database,
     sql_literal,
     sql_tables,
     tables_read,
@@ -120,13 +121,14 @@ class Store(dg.ConfigurableResource):
         with self.connect(tables_read(sql)) as connection:
             return connection.sql(sql, params=parameters or None).pl()
 
+    @contextmanager
     def connect(
         self,
         tables: Collection[str] | None = None,
         current: bool = False,
         given: Mapping[str, pl.DataFrame] | None = None,
-    ) -> duckdb.DuckDBPyConnection:
-        """A DuckDB connection in memory that has `tables` (all, if None).
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection to a DuckDB database in memory that has `tables` (all, if None).
 
         Args:
             current: make the tables of `sql/` from what they read, now, instead of reading what was last materialised.
@@ -136,25 +138,25 @@ class Store(dg.ConfigurableResource):
         if current:
             wanted = with_dependencies(wanted)
         read_again = {read for name in wanted & set(sql_tables()) for read in sql_tables()[name].dependencies}
-        connection = duckdb.connect()
-        for name, table in all_tables().items():
-            if name not in wanted:
-                continue
-            schema, _ = name.split(".")
-            connection.execute(f"create schema if not exists {schema}")
-            if given is not None and name in given:
-                rows = given[name]  # noqa: F841  DuckDB reads the variable by name
-                connection.execute(f"create table {name} as from rows")
-            elif current and name in sql_tables():
-                # Once, if others read it: DuckDB would inline nested views and misjudge the sizes of what it joins.
-                kind = "table" if name in read_again else "view"
-                connection.execute(f"create {kind} {name} as {sql_tables()[name].sql}")
-            elif parts := self.parts(name):
-                files = ", ".join(sql_literal(part.uri) for part in parts)
-                connection.execute(f"create view {name} as from read_parquet([{files}], union_by_name = true)")
-            else:
-                create_empty(connection, table)
-        return connection
+        with empty_database() as connection:
+            for name, table in all_tables().items():
+                if name not in wanted:
+                    continue
+                schema, _ = name.split(".")
+                connection.execute(f"create schema if not exists {schema}")
+                if given is not None and name in given:
+                    rows = given[name]  # noqa: F841  DuckDB reads the variable by name
+                    connection.execute(f"create table {name} as from rows")
+                elif current and name in sql_tables():
+                    # Once, if others read it: DuckDB would inline nested views and misjudge the sizes of what it joins.
+                    kind = "table" if name in read_again else "view"
+                    connection.execute(f"create {kind} {name} as {sql_tables()[name].sql}")
+                elif parts := self.parts(name):
+                    files = ", ".join(sql_literal(part.uri) for part in parts)
+                    connection.execute(f"create view {name} as from read_parquet([{files}], union_by_name = true)")
+                else:
+                    create_empty(connection, table)
+            yield connection
 
     def parts(self, table: str) -> list[Part]:
         """The stored partitions of `table`; where a part belongs to an artifact, only with that artifact's record."""
@@ -330,6 +332,11 @@ class Store(dg.ConfigurableResource):
         path = self._path(name)
         self._write(path, content)
         return path
+
+    def size(self, name: str) -> int | None:
+        """Bytes of the home's file `name`; None if there is no such file."""
+        path = self._path(name)
+        return self._files.size(path) if self._files.exists(path) else None
 
     def stray_files(self) -> list[str]:
         """Temporary files that a killed process left behind; they are never read and may be deleted."""
