@@ -1,0 +1,49 @@
+"""A code location of one job whose steps do what its run config says: the smallest user of the loopback cluster."""
+
+import time
+from pathlib import Path
+
+import dagster as dg
+from dagster_k8s import k8s_job_executor
+
+
+class Work(dg.Config):
+    """`seconds` a step takes; a file in `marks` for each attempt, so that a test can count them."""
+
+    seconds: float = 0
+    marks: str = ""
+    fail: bool = False
+
+
+GPU = {"container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}}
+
+
+@dg.op
+def prepare(context: dg.OpExecutionContext) -> int:
+    context.log.info("prepared")
+    return 1
+
+
+@dg.op(
+    tags={"dagster-k8s/config": GPU | {"job_spec_config": {"active_deadline_seconds": 600}}},
+    pool="gpu",
+    retry_policy=dg.RetryPolicy(max_retries=1, delay=1),
+)
+def train(context: dg.OpExecutionContext, config: Work, prepared: int) -> int:
+    print("training", flush=True)
+    if config.marks:
+        (Path(config.marks) / f"{context.run_id}-{context.retry_number}-{time.time():.1f}").touch()
+    until = time.monotonic() + config.seconds
+    while time.monotonic() < until:
+        time.sleep(0.1)
+    if config.fail:
+        raise dg.Failure("told to fail", allow_retries=False)
+    return prepared
+
+
+@dg.job(executor_def=k8s_job_executor.configured({"max_concurrent": 2}))
+def toy() -> None:
+    train(prepare())
+
+
+defs = dg.Definitions(jobs=[toy])
