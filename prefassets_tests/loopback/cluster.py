@@ -466,7 +466,10 @@ class Cluster:
         active = [pod for pod in pods if not _over(pod)]
         failed = status.get("failed", 0)
         deadline = spec.get("activeDeadlineSeconds")
-        if failed > spec["backoffLimit"]:
+        ending = [condition for condition in status.get("conditions", []) if condition["type"] == "FailureTarget"]
+        if ending:
+            self._finish(job, active, ending[0]["reason"], ending[0]["message"])
+        elif failed > spec["backoffLimit"]:
             self._finish(job, active, "BackoffLimitExceeded", "Job has reached the specified backoff limit")
         elif deadline is not None and seconds_since(status["startTime"]) >= deadline:
             self._finish(job, active, "DeadlineExceeded", "Job was active longer than specified deadline")
@@ -745,7 +748,7 @@ class Cluster:
         if "deletionTimestamp" not in pod["metadata"]:
             pod["metadata"] |= {"deletionTimestamp": now(), "deletionGracePeriodSeconds": grace}
             if container.process:
-                container.process.signal(signal.SIGTERM)
+                container.process.terminate()
                 self._event(pod, "Normal", "Killing", "Stopping container", "kubelet")
         container.kill_at = min(container.kill_at or float("inf"), time.monotonic() + grace)
         self._touch("pods", pod)

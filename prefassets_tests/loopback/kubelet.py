@@ -190,6 +190,11 @@ class ContainerProcess:
         self._reader.start()
         self._waiter.start()
 
+    def terminate(self) -> None:
+        """Send SIGTERM to the container's first process, as a kubelet does; not to its children."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the container's processes; nothing if they are gone."""
         with contextlib.suppress(ProcessLookupError):

@@ -110,9 +110,9 @@ class KubernetesServer:
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """A stopped server process: connections are accepted, requests wait, and are answered when it continues.
+        """A server whose store hangs: it takes requests, and answers when it goes on.
 
-        What a client sent and gave up on is still carried out then, as by a real server that was only slow.
+        What a client sent and gave up on is still carried out then: nothing tells a server that nobody waits.
         """
         self._answering.clear()
         try:
@@ -162,9 +162,9 @@ class KubernetesServer:
         url = urlsplit(target)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         match = PATH.fullmatch(url.path)
-        asked = _Asked(method, match, query) if match else None
-        user = self._user(token)
+        asked, user = None, self._user(token)
         try:
+            asked = _Asked(method, match, query) if match else None
             answer = self._answer(user, asked, url.path, query, body)
         except ApiError as error:
             answer = Answer(error.code, error.status())
@@ -375,7 +375,6 @@ class _HttpServer(ThreadingHTTPServer):
         with self._lock:
             self._open.add(request)
         try:
-            self.owner._answering.wait()
             with self.owner._tls.wrap_socket(request, server_side=True) as encrypted:
                 with self._lock:
                     self._open.add(encrypted)

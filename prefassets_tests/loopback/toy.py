@@ -1,5 +1,6 @@
 """A code location of one job whose steps do what its run config says: the smallest user of the loopback cluster."""
 
+import os
 import time
 from pathlib import Path
 
@@ -18,14 +19,17 @@ class Work(dg.Config):
 GPU = {"container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}}
 
 
+DEADLINE = int(os.environ.get("TOY_DEADLINE", "600"))
+
+
 @dg.op
-def prepare(context: dg.OpExecutionContext) -> int:
-    context.log.info("prepared")
+def prepare(config: Work) -> int:
+    time.sleep(config.seconds)
     return 1
 
 
 @dg.op(
-    tags={"dagster-k8s/config": GPU | {"job_spec_config": {"active_deadline_seconds": 600}}},
+    tags={"dagster-k8s/config": GPU | {"job_spec_config": {"active_deadline_seconds": DEADLINE}}},
     pool="gpu",
     retry_policy=dg.RetryPolicy(max_retries=1, delay=1),
 )

@@ -17,8 +17,7 @@ MOUNTED = Path(os.environ.get("LOOPBACK_ROOT", "/")) / "var/run/secrets/kubernet
 
 
 def _client(module: ModuleType) -> None:
-    module.SERVICE_TOKEN_FILENAME = str(MOUNTED / "token")
-    module.SERVICE_CERT_FILENAME = str(MOUNTED / "ca.crt")
+    vars(module).update(SERVICE_TOKEN_FILENAME=str(MOUNTED / "token"), SERVICE_CERT_FILENAME=str(MOUNTED / "ca.crt"))
 
 
 def _dagster_k8s(module: ModuleType) -> None:
@@ -35,7 +34,8 @@ class Mounts(MetaPathFinder):
             return None
         tell = self.told.pop(name)
         spec = importlib.util.find_spec(name)
-        assert spec and spec.loader
+        assert spec
+        assert spec.loader
         execute = spec.loader.exec_module
 
         def execute_and_tell(module: ModuleType) -> None:
