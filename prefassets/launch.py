@@ -72,7 +72,7 @@ class Launcher:
         self.store = Store(home=settings().home)
         self.instance = dg.DagsterInstance.get()
         self._job = defs.resolve_implicit_global_asset_job_def()
-        self._cells_job = defs.resolve_job_def(cells_job.JOB)
+        self._cells_job = lambda study: defs.resolve_job_def(cells_job.job_name(study))
         self._config_of_cells = cells_job.run_config
         self._graph = defs.resolve_asset_graph()
         self._judged = sorted(JUDGED.resolve(self._graph))
@@ -162,7 +162,7 @@ class Launcher:
         for cells in _runs(states):
             yield (what := _what(study, cells))
             try:
-                self._execute(what, self._cells_job, _QUIET | self._config_of_cells(study, _keys(cells)))
+                self._execute(what, self._cells_job(study), _QUIET | self._config_of_cells(study, _keys(cells)))
             except RunFailed as error:
                 failures.append(str(error))
         if failures:
@@ -186,7 +186,7 @@ class Launcher:
             RunFailed: Dagster refused a run.
         """
         launch = [str(Path(sys.executable).with_name("dagster")), "job", "launch"]
-        job = ["-m", "prefassets.definitions", "-j", self._cells_job.name]
+        job = ["-m", "prefassets.definitions", "-j", self._cells_job(study).name]
         for cells in _runs(states):
             what, run_id = _what(study, cells), str(uuid.uuid4())
             config = json.dumps(self._config_of_cells(study, _keys(cells)))

@@ -28,8 +28,13 @@ class Settings(BaseSettings):
     )
     scale: float | None = Field(default=None, gt=0, le=1, description="share of synthetic PRISM's 1,500 users to make")
     seed: int | None = Field(default=None, ge=0, description="seed of synthetic PRISM and of the folds")
-    executor: Literal["in_process", "multiprocess"] = Field(
-        default="in_process", description="how Dagster runs steps locally"
+    executor: Literal["in_process", "multiprocess", "k8s"] = Field(
+        default="in_process",
+        description="how Dagster runs steps: in the run's process, in a process each, or GPU steps as Kubernetes Jobs",
+    )
+    step_jobs: int = Field(default=8, ge=1, description="most Kubernetes Jobs that one run has at once")
+    gpu_nodes: dict[str, str] = Field(
+        default_factory=dict, description='labels of nodes with GPUs, as JSON: {"cloud/accelerator": "h100"}'
     )
     cells_per_job: int = Field(default=32, ge=1, description="most cells that one training run takes")
     engine: Literal["packed", "trl"] = Field(

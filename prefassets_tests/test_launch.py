@@ -22,11 +22,12 @@ except RunFailed as error:
     print(json.dumps(str(error)))
 runs = launcher.instance.get_runs()
 print(json.dumps([run.job_name for run in runs]))
-print(json.dumps([run.run_config["ops"]["train_and_score"]["config"]["cells"] for run in reversed(runs)]))
+listed = lambda run: run.run_config["ops"]["train_and_score_demo"]["config"]["cells"]
+print(json.dumps([listed(run) for run in reversed(runs)]))
 print(json.dumps([state.cell.key for state in states]))
 (line,) = launcher.queue(study, states[:2])
 (run,) = launcher.instance.get_runs(limit=1)
-print(json.dumps([line, run.run_id, run.status.value, run.run_config["ops"]["train_and_score"]["config"]["cells"]]))
+print(json.dumps([line, run.run_id, run.status.value, listed(run)]))
 """
 
 
@@ -40,7 +41,7 @@ def test_seven_cells_at_three_a_run_are_three_lists_of_cells_and_a_run_that_fail
     )
     error, jobs, listed, asked, queued = map(json.loads, done.stdout.splitlines())
     assert all(f"{key}: cohort" in error for key in asked), "an empty home has no pairs to learn from"
-    assert jobs == ["cells"] * 3
+    assert jobs == ["demo_cells"] * 3
     assert len(asked) == 7
     assert listed == [asked[:3], asked[3:6], asked[6:]]
     line, run_id, *waiting = queued

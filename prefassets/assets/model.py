@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 
 from prefassets.assets.declared import declared
+from prefassets.assets.gpu import on_gpu
 from prefassets.domain.prism.cohorts import sampled_prompts
 from prefassets.resources.cells import StudyData
 from prefassets.resources.models import TINY_ARTIFACT, load_base
@@ -42,7 +43,7 @@ _ITS_BASE = dg.AssetDep(
     group_name=GROUP,
     kinds={"pytorch", "huggingface"},
     backfill_policy=dg.BackfillPolicy.multi_run(1),
-    pool="gpu",
+    **on_gpu(),
 )
 def base(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
     """`tiny` is trained here on the corpus, without looking at scores; any other name is fetched from the hub."""
@@ -79,7 +80,7 @@ def base(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResul
     group_name=GROUP,
     kinds={"pytorch"},
     backfill_policy=dg.BackfillPolicy.multi_run(1),
-    pool="gpu",
+    **on_gpu(),
 )
 def reference(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
     """One pass of the frozen base model over every pair, shared by every cell of every study that starts from it."""
@@ -103,7 +104,7 @@ def reference(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
     group_name=GROUP,
     kinds={"pytorch"},
     backfill_policy=dg.BackfillPolicy.multi_run(1),
-    pool="gpu",
+    **on_gpu(),
 )
 def on_policy(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
     """What the base model answers itself to a sample of the pairs' prompts, weighed as WPO weighs pairs."""
