@@ -772,6 +772,8 @@ class Cluster:
                 for pod in self._every("pods"):
                     if pod["spec"].get("nodeName") == name and "deletionTimestamp" not in pod["metadata"]:
                         self._event(pod, "Normal", "TaintManagerEviction", "Marking for deletion Pod", "taint-eviction")
+                        message = "Taint manager: deleting due to NoExecute taint"
+                        set_condition(pod, "DisruptionTarget", "True", "DeletionByTaintManager", message)
                         self._delete_pod(pod, None)
 
     def _collect_garbage(self) -> None:

@@ -157,6 +157,8 @@ class Deployment:
         """Wait until the webserver has loaded the code location and the daemon has been heard of."""
 
         def up() -> bool:
+            ended = [pod for pod in self.cluster.objects("pods", NAMESPACE) if pod["status"]["phase"] == "Failed"]
+            assert not ended, self.cluster.describe()
             try:
                 said = self.ask("{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
             except OSError:

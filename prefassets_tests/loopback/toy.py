@@ -7,6 +7,8 @@ from pathlib import Path
 import dagster as dg
 from dagster_k8s import k8s_job_executor
 
+from prefassets.resources.kubernetes_jobs import kubernetes_jobs
+
 
 class Work(dg.Config):
     """`seconds` a step takes; a file in `marks` for each attempt, so that a test can count them."""
@@ -45,9 +47,11 @@ def train(context: dg.OpExecutionContext, config: Work, prepared: int) -> int:
     return prepared
 
 
-@dg.job(executor_def=k8s_job_executor.configured({"max_concurrent": 2}))
-def toy() -> None:
+def work() -> None:
     train(prepare())
 
 
-defs = dg.Definitions(jobs=[toy])
+# The same steps under dagster_k8s' executor as it is, and under ours.
+bare = dg.graph(name="bare_work")(work).to_job("bare", executor_def=k8s_job_executor.configured({"max_concurrent": 2}))
+toy = dg.graph(name="toy_work")(work).to_job("toy", executor_def=kubernetes_jobs.configured({"max_concurrent": 2}))
+defs = dg.Definitions(jobs=[bare, toy])
