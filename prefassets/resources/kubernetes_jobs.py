@@ -53,7 +53,8 @@ def kubernetes_jobs(context: dg.InitExecutorContext) -> dg.Executor:
     """`k8s_job_executor`, and its config, for the steps that ask for hardware."""
     create = k8s_job_executor.executor_creation_fn
     assert create is not None
-    return JobsForSteps(watched(create(context), Patience(start=settings().start_seconds)))
+    most = settings().start_seconds
+    return JobsForSteps(watched(create(context), Patience(start=most, broken=min(Patience.broken, most))))
 
 
 def watched(executor: dg.Executor, patience: Patience) -> StepDelegatingExecutor:

@@ -49,8 +49,8 @@ def dagster_yaml(database: Database, **changes: Any) -> Object:
     return {
         "storage": {"postgres": storage},
         "run_launcher": {
-            "module": "dagster_k8s",
-            "class": "K8sRunLauncher",
+            "module": "prefassets.resources.kubernetes_runs",
+            "class": "PatientRunLauncher",
             "config": {
                 "load_incluster_config": True,
                 "job_namespace": NAMESPACE,
