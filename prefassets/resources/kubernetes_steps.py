@@ -73,13 +73,22 @@ class WatchedSteps(StepHandler):
         return self.steps.terminate_step(step_handler_context)
 
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
-        """Whether the step's Job may still finish it; if not, why, in words of the cluster."""
+        """Whether the step's Job may still finish it; if not, why, in words of the cluster.
+
+        While the API server does not answer, a step is held to be well: nobody has said otherwise.
+        """
         name = self.steps._get_k8s_step_job_name(step_handler_context)
         namespace = self.steps._get_container_context(step_handler_context).namespace or "default"
-        job = self.client.find_job(name, namespace)
+        try:
+            job = self.client.find_job(name, namespace)
+            pods = self.client.get_pods_in_job(name, namespace)
+        except (ApiException, HTTPError) as error:
+            if not passing(error):
+                raise
+            self._say(step_handler_context, name, f"Kubernetes does not answer; the step may go on well: {error}")
+            return CheckStepHealthResult.healthy()
         if job is None:
             return CheckStepHealthResult.unhealthy(f"its Kubernetes Job {name} is gone: somebody deleted it")
-        pods = self.client.get_pods_in_job(name, namespace)
         if job.status.failed:
             return CheckStepHealthResult.unhealthy(f"{cause(job, pods)}\n{self._details(name, namespace, pods)}")
         if job.status.succeeded and _seconds_since(job.status.completion_time) > self.patience.silent_success:
@@ -112,6 +121,11 @@ class WatchedSteps(StepHandler):
             return self.client.get_job_debug_info(name, namespace)
         except (ApiException, HTTPError) as error:  # the cause is known without them
             return f"Kubernetes said no more: {error}"
+
+
+def passing(error: Exception) -> bool:
+    """Whether the same request may well succeed in a while."""
+    return isinstance(error, HTTPError) or (isinstance(error, ApiException) and error.status in PASSING)
 
 
 @dataclass(frozen=True)
@@ -201,7 +215,7 @@ class PatientClient(DagsterKubernetesClient):
             try:
                 return self._create(body, namespace)
             except (ApiException, HTTPError) as error:
-                if self.timer() >= until or (isinstance(error, ApiException) and error.status not in PASSING):
+                if self.timer() >= until or not passing(error):
                     raise
             self.sleeper(self.patience.between if wait_time_between_attempts is None else wait_time_between_attempts)
 

@@ -51,7 +51,27 @@ def work() -> None:
     train(prepare())
 
 
+@dg.op(tags={"dagster-k8s/config": {"container_config": {"resources": {"limits": {"nvidia.com/gpu": "99"}}}}})
+def train_on_99_gpus() -> None:
+    """No node has so many."""
+
+
+@dg.op(tags={"dagster-k8s/config": {"container_config": {"image": "registry.example/ghost:1"}}})
+def train_in_ghost_image() -> None:
+    """Nobody can pull it."""
+
+
+@dg.job(executor_def=kubernetes_jobs)
+def too_large() -> None:
+    train_on_99_gpus()
+
+
+@dg.job(executor_def=kubernetes_jobs)
+def ghost() -> None:
+    train_in_ghost_image()
+
+
 # The same steps under dagster_k8s' executor as it is, and under ours.
 bare = dg.graph(name="bare_work")(work).to_job("bare", executor_def=k8s_job_executor.configured({"max_concurrent": 2}))
 toy = dg.graph(name="toy_work")(work).to_job("toy", executor_def=kubernetes_jobs.configured({"max_concurrent": 2}))
-defs = dg.Definitions(jobs=[bare, toy])
+defs = dg.Definitions(jobs=[bare, toy, too_large, ghost])
