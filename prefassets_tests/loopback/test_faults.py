@@ -14,6 +14,7 @@ import pytest
 from prefassets_tests.loopback.deployment import NAMESPACE, Deployment, deployed
 
 pytestmark = pytest.mark.k8s
+on_one_cluster = pytest.mark.xdist_group("faults")  # in one process of the test run, for they share a deployment
 
 NOTICED_WITHIN = 20 + 5  # the executor asks every 20 s; a Job has failed within a second of its pod
 OUTAGE = 60
@@ -68,6 +69,7 @@ def said(dagster: Deployment, run: str) -> str:
     return "\n".join(lines)
 
 
+@on_one_cluster
 def test_a_killed_step_pod_is_noticed_within_the_interval_of_checks_and_tried_again(
     dagster: Deployment, tmp_path: Path
 ) -> None:
@@ -82,6 +84,7 @@ def test_a_killed_step_pod_is_noticed_within_the_interval_of_checks_and_tried_ag
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@on_one_cluster
 def test_a_killed_run_pod_is_replaced_and_its_step_goes_on(dagster: Deployment, tmp_path: Path) -> None:
     run = dagster.launch("toy", work(tmp_path, train=45))
     step_pod(dagster, run)
@@ -91,6 +94,7 @@ def test_a_killed_run_pod_is_replaced_and_its_step_goes_on(dagster: Deployment, 
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@on_one_cluster
 def test_a_run_pod_and_a_step_pod_that_die_together_lose_no_run(dagster: Deployment, tmp_path: Path) -> None:
     run = dagster.launch("toy", work(tmp_path, train=10))
     pod = step_pod(dagster, run)
@@ -101,6 +105,7 @@ def test_a_run_pod_and_a_step_pod_that_die_together_lose_no_run(dagster: Deploym
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@on_one_cluster
 @pytest.mark.parametrize(
     ("job", "reason"),
     [
