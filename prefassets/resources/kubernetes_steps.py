@@ -3,8 +3,9 @@
 `K8sStepHandler` of dagster_k8s 0.29 asks only whether a step's Job has failed. So a pod that no node has room for, or
 whose image cannot be pulled, holds its run until the deadline, and the run says no more than that the Job failed. An
 API server that is away for half a minute fails the run that wanted to start a step then, and with it the steps that ran
-well; one that does not answer stops it for good, for there is no time limit. And a run's new pod, after its first one
-died, cannot start a step again whose own pod died too, because the failed Job still has the name.
+well; one that does not answer stops it for good, for there is no time limit. And if a step's pod dies together with
+its run's, the run's new pod fails because the failed Job still has the name; were it gone, a new one would do nothing,
+for Dagster starts no step twice in one attempt, and the run would wait for ever.
 `prefassets_tests/loopback/test_faults.py` shows each.
 """
 
@@ -46,7 +47,7 @@ class Patience:
 
     start: float = 3600  # a pod that waits for a free GPU; in a shared cluster that is no fault
     broken: float = 300  # a pod that cannot start as it is: registries have bad minutes
-    silent_success: float = 120  # a Job that is complete while its step has not told of its end
+    silent_success: float = 30  # a Job that is complete while its step has not told of its end
     outage: float = 600  # an API server that is away when a step wants to start
     request: float = 10  # one answer of the API server
     between: float = 10  # two tries
@@ -220,21 +221,15 @@ class PatientClient(DagsterKubernetesClient):
             self.sleeper(self.patience.between if wait_time_between_attempts is None else wait_time_between_attempts)
 
     def _create(self, body: V1Job, namespace: str) -> None:
-        """Make a Job unless it is there, from a request that seemed lost; remove one that has failed, for the next try.
+        """Make a Job unless it is there: from a request whose answer was lost, or from a run's pod that died since.
 
-        A run that goes on in a new pod starts a failed step again under the same name.
+        If that one has failed, the next check says so, and the step's retry policy decides.
         """
         try:
             self.batch_api.create_namespaced_job(namespace, body)
         except ApiException as error:
-            if error.status != ALREADY_EXISTS:
+            if error.status != ALREADY_EXISTS or self.find_job(body.metadata.name, namespace) is None:
                 raise
-            earlier = self.find_job(body.metadata.name, namespace)
-            if earlier and not earlier.status.failed:
-                return
-            if earlier:
-                self.delete_job(body.metadata.name, namespace)
-            raise
 
 
 class _TimedApiClient(PatchedApiClient):

@@ -238,7 +238,7 @@ def deployed(
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Deployment]:
     """A cluster with PostgreSQL and Dagster on it, all of it gone afterwards."""
-    with postgres(folder / "postgres") as database:
+    with postgres() as database:
         cluster = Cluster(folder / "pods", nodes, timing=timing)
         server = KubernetesServer(cluster, folder / "api")
         try:
