@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     gpu_nodes: dict[str, str] = Field(
         default_factory=dict, description='labels of nodes with GPUs, as JSON: {"cloud/accelerator": "h100"}'
     )
+    start_seconds: float = Field(
+        default=3600, gt=0, description="seconds that a step's pod may wait for a free GPU before its step fails"
+    )
     cells_per_job: int = Field(default=32, ge=1, description="most cells that one training run takes")
     engine: Literal["packed", "trl"] = Field(
         default="packed", description="what trains: `packed`, many cells at once, or `trl`, one after the other"

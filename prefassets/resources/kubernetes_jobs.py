@@ -13,7 +13,12 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.execution.step_dependency_config import StepDependencyConfig
 from dagster._core.executor.in_process import InProcessExecutor
+from dagster._core.executor.step_delegating import StepDelegatingExecutor
 from dagster_k8s import k8s_job_executor
+from dagster_k8s.executor import K8sStepHandler
+
+from prefassets.resources.kubernetes_steps import Patience, WatchedSteps
+from prefassets.settings import settings
 
 _ASKS = "dagster-k8s/config"
 
@@ -48,4 +53,14 @@ def kubernetes_jobs(context: dg.InitExecutorContext) -> dg.Executor:
     """`k8s_job_executor`, and its config, for the steps that ask for hardware."""
     create = k8s_job_executor.executor_creation_fn
     assert create is not None
-    return JobsForSteps(create(context))
+    most = settings().start_seconds
+    return JobsForSteps(watched(create(context), Patience(start=most, broken=min(Patience.broken, most))))
+
+
+def watched(executor: dg.Executor, patience: Patience) -> StepDelegatingExecutor:
+    """A `k8s_job_executor` whose steps are watched; it has no argument for another handler of steps."""
+    assert isinstance(executor, StepDelegatingExecutor)
+    steps = executor._step_handler
+    assert isinstance(steps, K8sStepHandler)
+    executor._step_handler = WatchedSteps(steps, patience)
+    return executor
