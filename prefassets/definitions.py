@@ -37,9 +37,9 @@ JUDGED = dg.AssetSelection.groups("training", "verdicts", "weights", "report", "
 def chosen_executor() -> dg.ExecutorDefinition:
     """The executor of the settings; Kubernetes' client takes a second to import, so only where it is wanted."""
     if settings().executor == "k8s":
-        from dagster_k8s import k8s_job_executor
+        from prefassets.resources.kubernetes_jobs import kubernetes_jobs
 
-        return k8s_job_executor.configured({"max_concurrent": settings().step_jobs}, name="k8s")
+        return kubernetes_jobs.configured({"max_concurrent": settings().step_jobs}, name="k8s")
     return {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}[settings().executor]
 
 
