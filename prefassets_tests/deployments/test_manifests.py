@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 
 from prefassets.settings import Settings
-from prefassets_tests.deployments.manifests import FILES, VERSIONS, documents, validated
+from prefassets_tests.deployments.manifests import FILES, SHOWN, VERSIONS, documents, validated
 
 
 def test_all_manifests_are_looked_at():
@@ -16,7 +16,7 @@ def test_all_manifests_are_looked_at():
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, SHOWN])
 def test_kubernetes_takes_every_manifest(name, version):
     for manifest in documents(name):
         validated(manifest, version)

@@ -1,15 +1,22 @@
 """The Helm values that we ship make a dagster.yaml that Dagster takes, with what the platform relies on."""
 
-import kubernetes.client
+import dagster
 import pytest
 import yaml
 from dagster._config import validate_config
+from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.instance.config import dagster_instance_config, dagster_instance_config_schema
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.storage.dagster_run import DagsterRun
 from dagster._serdes.config_class import class_from_code_pointer
+from dagster_k8s import K8sRunLauncher
 from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job
+from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
+from kubernetes.client import ApiClient
 
+from prefassets.assets.gpu import job_tags
 from prefassets.launch import DAGSTER_YAML
+from prefassets.studies.hardware import GPU
 from prefassets_tests.deployments import chart
 from prefassets_tests.deployments.manifests import VERSIONS, validated
 
@@ -99,39 +106,61 @@ def test_a_key_that_is_not_translated_is_refused(site):
         chart.dagster_yaml(chart.merged(chart.shipped(), site))
 
 
-def run_job(*more):
-    """The Job that Dagster would make of a run, from our values alone."""
-    values = chart.shipped(*more)
-    instance, location = chart.dagster_yaml(values), chart.code_location(values)
-    launcher = dict(instance["run_launcher"]["config"])
-    of_launcher = {key: value for key, value in launcher.items() if key in DagsterK8sJobConfig.config_type_container()}
-    context = K8sContainerContext(
-        **{key: value for key, value in of_launcher.items() if key != "run_k8s_config"},
-        namespace=launcher["job_namespace"],
+@pytest.fixture(scope="module")
+def kubeconfig(tmp_path_factory):
+    """A cluster that is never called: Dagster's launcher wants to know of one before it says what it would ask."""
+    server = {"name": "none", "cluster": {"server": "http://127.0.0.1:9"}}
+    context = {"name": "none", "context": {"cluster": "none", "user": "none"}}
+    user = {"name": "none", "user": {}}
+    config = {"clusters": [server], "contexts": [context], "users": [user], "current-context": "none"}
+    path = tmp_path_factory.mktemp("kubernetes") / "config"
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+def job_of(launcher_config, location, hardware=None):
+    """The Job that Dagster makes of a run, or of its step that asks for this hardware, for these values."""
+    launcher = K8sRunLauncher(**launcher_config)
+    repository = RepositoryPythonOrigin(
+        executable_path="python",
+        code_pointer=ModuleCodePointer("prefassets.definitions", "defs"),
+        container_image=location.image,
+        entry_point=["dagster"],
+        container_context=location.container_context,
     )
-    for config in (launcher["run_k8s_config"],):
-        context = context.merge(K8sContainerContext.create_from_config({"k8s": {"run_k8s_config": config}}))
-    context = context.merge(K8sContainerContext.create_from_config(location.container_context))
-    job = construct_dagster_k8s_job(
-        job_config=DagsterK8sJobConfig(
-            job_image=location.image,
-            dagster_home=launcher["dagster_home"],
-            instance_config_map=launcher["instance_config_map"],
-            postgres_password_secret=launcher["postgres_password_secret"],
-        ),
-        args=["dagster", "api", "execute_run"],
-        job_name="dagster-run-example",
+    run = DagsterRun(job_name="demo_cells", job_code_origin=JobPythonOrigin("demo_cells", repository))
+    context = K8sContainerContext.create_for_run(run, launcher, include_run_tags=False)
+    if hardware:
+        asked = UserDefinedDagsterK8sConfig.from_dict(job_tags(hardware)["dagster-k8s/config"])
+        context = context.merge(K8sContainerContext(run_k8s_config=asked))
+    made = construct_dagster_k8s_job(
+        job_config=context.get_k8s_job_config(location.image, launcher),
+        args=["dagster", "api", "execute_step" if hardware else "execute_run"],
+        job_name="dagster-step-example" if hardware else "dagster-run-example",
+        component="step_worker" if hardware else "run_worker",
         user_defined_k8s_config=context.run_k8s_config,
     )
-    return kubernetes.client.ApiClient().sanitize_for_serialization(job)
+    return ApiClient().sanitize_for_serialization(made)
+
+
+@pytest.fixture
+def job(kubeconfig):
+    def of(*more, hardware=None):
+        values = chart.shipped(*more)
+        config = chart.dagster_yaml(values)["run_launcher"]["config"]
+        reachable = {"load_incluster_config": False, "kubeconfig_file": kubeconfig}
+        return job_of(config | reachable, chart.code_location(values), hardware)
+
+    return of
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("more", LAYERS, ids=str)
-def test_run_pods_are_valid_and_may_do_little(more, version):
-    job = run_job(*more)
-    validated(job, version)
-    pod = job["spec"]["template"]["spec"]
+@pytest.mark.parametrize("hardware", [None, GPU], ids=["run", "step"])
+def test_pods_are_valid_and_may_do_little(job, more, hardware, version):
+    made = job(*more, hardware=hardware)
+    validated(made, version)
+    pod = made["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"]
     assert pod["securityContext"]["runAsUser"] == 10001
@@ -145,31 +174,40 @@ def test_run_pods_are_valid_and_may_do_little(more, version):
     assert not pod["enableServiceLinks"]
 
 
-def test_run_pods_get_the_environment_of_the_code_location():
-    (container,) = run_job()["spec"]["template"]["spec"]["containers"]
+@pytest.mark.parametrize("hardware", [None, GPU], ids=["run", "step"])
+def test_pods_get_the_environment_of_the_code_location(job, hardware):
+    (container,) = job(hardware=hardware)["spec"]["template"]["spec"]["containers"]
     assert {"name": "PREFASSETS_EXECUTOR", "value": "k8s"} in container["env"]
     assert {"configMapRef": {"name": "prefassets"}} in container["envFrom"]
     assert {"name": "scratch", "mountPath": "/scratch"} in container["volumeMounts"]
-    assert container["resources"]["limits"] == {"memory": "8Gi"}
+    memory = f"{hardware.memory_gib}Gi" if hardware else "8Gi"
+    assert container["resources"]["limits"]["memory"] == memory
 
 
-def test_run_pods_see_the_shared_volume_or_the_keys():
-    volume, keys = (
-        run_job(f"storage/{name}-values.yaml")["spec"]["template"]["spec"] for name in ("volume", "s3-keys")
-    )
+@pytest.mark.parametrize("hardware", [None, GPU], ids=["run", "step"])
+def test_pods_see_the_shared_volume_or_the_keys(job, hardware):
+    seen = [job(f"storage/{kind}-values.yaml", hardware=hardware) for kind in ("volume", "s3-keys")]
+    volume, keys = (made["spec"]["template"]["spec"] for made in seen)
     assert {"name": "home", "mountPath": "/home/prefassets"} in volume["containers"][0]["volumeMounts"]
     assert {"name": "home", "persistentVolumeClaim": {"claimName": "prefassets-home"}} in volume["volumes"]
     assert {"secretRef": {"name": "prefassets-s3"}} in keys["containers"][0]["envFrom"]
 
 
-def test_finished_jobs_stay_for_a_day():
+def test_run_jobs_stay_for_a_day(job):
     """Long enough to read the log of what died at night; Kubernetes removes them then."""
-    assert run_job()["spec"]["ttlSecondsAfterFinished"] == 24 * 60 * 60
+    assert job()["spec"]["ttlSecondsAfterFinished"] == 24 * 60 * 60
+
+
+def test_job_of_a_gpu_step_is_as_documented(job):
+    """`step-job.yaml` shows a cluster's owner what will be asked of the cluster; it says what Dagster makes."""
+    documented = yaml.safe_load((chart.KUBERNETES / "step-job.yaml").read_text())
+    made = job(hardware=GPU)
+    for of_this_version in (made["metadata"]["labels"], made["spec"]["template"]["metadata"]["labels"]):
+        assert of_this_version.pop("app.kubernetes.io/version") == dagster.__version__
+    assert documented == made
 
 
 def test_images_of_dagster_itself_are_of_the_version_that_is_installed():
-    import dagster
-
     values = chart.shipped()
     assert values["dagsterDaemon"]["image"]["tag"] == dagster.__version__
     assert values["dagsterWebserver"]["image"] == values["dagsterDaemon"]["image"]
