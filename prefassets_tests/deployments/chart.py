@@ -36,7 +36,7 @@ _TRANSLATED = {
     "dagsterDaemon.runCoordinator", "dagsterDaemon.runMonitoring", "dagsterDaemon.runRetries",
     "dagsterDaemon.schedules", "dagsterDaemon.sensors",
     "postgresql.enabled", "postgresql.postgresqlDatabase", "postgresql.postgresqlHost", "postgresql.postgresqlParams",
-    "postgresql.postgresqlUsername", "postgresql.service",
+    "postgresql.postgresqlScheme", "postgresql.postgresqlUsername", "postgresql.service",
     "retention", "runLauncher.type", "runLauncher.config.k8sRunLauncher",
     "dagster-user-deployments.deployments",
 }  # fmt: skip
@@ -46,7 +46,8 @@ _OF_PODS_ONLY = {  # the chart puts these into Deployments and the like: nothing
     "dagsterDaemon.image", "dagsterDaemon.podSecurityContext", "dagsterDaemon.resources",
     "dagsterDaemon.securityContext", "dagsterDaemon.volumeMounts", "dagsterDaemon.volumes",
     "dagsterWebserver", "generateCeleryConfigSecret", "generatePostgresqlPasswordSecret",
-    "postgresql.existingSecret", "postgresql.volumePermissions", "rbacEnabled", "serviceAccount.create",
+    "postgresql.existingSecret", "postgresql.shmVolume", "postgresql.volumePermissions", "rbacEnabled",
+    "serviceAccount.create",
 }  # fmt: skip
 _RUN_LAUNCHER = {  # key of the chart: key of dagster.yaml
     "imagePullPolicy": "image_pull_policy",
@@ -142,6 +143,7 @@ def _postgres(values: Values, release: str) -> Values:
             "db_name": postgresql["postgresqlDatabase"],
             "port": postgresql["service"]["port"],
             "params": postgresql["postgresqlParams"],
+            "scheme": postgresql["postgresqlScheme"],
         }
     }
 
