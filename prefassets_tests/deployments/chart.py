@@ -21,7 +21,7 @@ Values = dict[str, Any]
 # What the chart's own values.yaml says where ours are silent, of the keys that are read here.
 CHART_DEFAULTS: Values = {
     "global": {"dagsterHome": "/opt/dagster/dagster_home"},
-    "imagePullSecrets": [],
+    "dagster-user-deployments": {"imagePullSecrets": []},
     "postgresql": {"postgresqlHost": "", "postgresqlParams": {}, "service": {"port": 5432}},
     "dagsterDaemon": {
         "sensors": {"useThreads": True, "numWorkers": 4},
@@ -30,37 +30,25 @@ CHART_DEFAULTS: Values = {
 }
 
 _TRANSLATED = {
-    "global.dagsterHome", "global.postgresqlSecretName", "global.serviceAccountName", "imagePullSecrets",
+    "global.dagsterHome", "global.postgresqlSecretName", "global.serviceAccountName",
     "additionalInstanceConfig", "computeLogManager.type", "telemetry.enabled",
     "concurrency.enabled", "concurrency.pools", "concurrency.runs",
     "dagsterDaemon.runCoordinator", "dagsterDaemon.runMonitoring", "dagsterDaemon.runRetries",
     "dagsterDaemon.schedules", "dagsterDaemon.sensors",
     "postgresql.enabled", "postgresql.postgresqlDatabase", "postgresql.postgresqlHost", "postgresql.postgresqlParams",
     "postgresql.postgresqlScheme", "postgresql.postgresqlUsername", "postgresql.service",
-    "retention", "runLauncher.type", "runLauncher.config.k8sRunLauncher",
-    "dagster-user-deployments.deployments",
+    "retention", "runLauncher.type", "runLauncher.config.customRunLauncher",
+    "dagster-user-deployments.deployments", "dagster-user-deployments.imagePullSecrets",
 }  # fmt: skip
 _OF_PODS_ONLY = {  # the chart puts these into Deployments and the like: nothing of them is in dagster.yaml
     "dagster-user-deployments.enableSubchart", "dagster-user-deployments.enabled",
     "dagster-user-deployments.rbacEnabled", "dagster-user-deployments.serviceAccount",
     "dagsterDaemon.image", "dagsterDaemon.podSecurityContext", "dagsterDaemon.resources",
     "dagsterDaemon.securityContext", "dagsterDaemon.volumeMounts", "dagsterDaemon.volumes",
-    "dagsterWebserver", "generateCeleryConfigSecret", "generatePostgresqlPasswordSecret",
+    "dagsterWebserver", "generateCeleryConfigSecret", "generatePostgresqlPasswordSecret", "imagePullSecrets",
     "postgresql.existingSecret", "postgresql.shmVolume", "postgresql.volumePermissions", "rbacEnabled",
     "serviceAccount.create",
 }  # fmt: skip
-_RUN_LAUNCHER = {  # key of the chart: key of dagster.yaml
-    "imagePullPolicy": "image_pull_policy",
-    "loadInclusterConfig": "load_incluster_config",
-    "envSecrets": "env_secrets",
-    "envConfigMaps": "env_config_maps",
-    "volumes": "volumes",
-    "volumeMounts": "volume_mounts",
-    "labels": "labels",
-    "resources": "resources",
-    "securityContext": "security_context",
-}
-_RUN_CONFIG = {"containerConfig": "container_config", "podSpecConfig": "pod_spec_config"}
 _RUN_MONITORING = {
     "enabled": "enabled",
     "startTimeoutSeconds": "start_timeout_seconds",
@@ -148,24 +136,6 @@ def _postgres(values: Values, release: str) -> Values:
     }
 
 
-def _run_launcher(values: Values, release: str, namespace: str) -> Values:
-    launcher = dict(values["runLauncher"]["config"]["k8sRunLauncher"])
-    run_config = _renamed(launcher.pop("runK8sConfig", {}), _RUN_CONFIG, "runK8sConfig")
-    config = _renamed(launcher, _RUN_LAUNCHER, "k8sRunLauncher") | {
-        "job_namespace": namespace,
-        "service_account_name": values["global"]["serviceAccountName"],
-        "dagster_home": values["global"]["dagsterHome"],
-        "instance_config_map": f"{release}-instance",
-        "postgres_password_secret": values["global"]["postgresqlSecretName"],
-    }
-    for sources in ("env_secrets", "env_config_maps"):
-        if sources in config:
-            config[sources] = _names(config[sources])
-    if values["imagePullSecrets"]:
-        config["image_pull_secrets"] = values["imagePullSecrets"]
-    return config | ({"run_k8s_config": run_config} if run_config else {})
-
-
 def _expect(what: object, wanted: object) -> None:
     if what != wanted:
         raise UnknownKey(f"{what!r}: only {wanted!r} is translated")
@@ -179,7 +149,7 @@ def dagster_yaml(values: Mapping[str, Any], release: str = RELEASE, namespace: s
     """
     values = _complete(values)
     daemon, queue = values["dagsterDaemon"], values["dagsterDaemon"]["runCoordinator"]
-    _expect(values["runLauncher"]["type"], "K8sRunLauncher")
+    _expect(values["runLauncher"]["type"], "CustomRunLauncher")
     _expect(values["computeLogManager"]["type"], "NoOpComputeLogManager")
     _expect((queue["enabled"], queue["type"]), (True, "QueuedRunCoordinator"))
     _expect(daemon["runRetries"], {"enabled": False})
@@ -192,11 +162,7 @@ def dagster_yaml(values: Mapping[str, Any], release: str = RELEASE, namespace: s
         | {"module": "dagster_postgres.schedule_storage", "class": "PostgresScheduleStorage"},
         "run_storage": storage | {"module": "dagster_postgres.run_storage", "class": "PostgresRunStorage"},
         "event_log_storage": storage | {"module": "dagster_postgres.event_log", "class": "PostgresEventLogStorage"},
-        "run_launcher": {
-            "module": "dagster_k8s",
-            "class": "K8sRunLauncher",
-            "config": _run_launcher(values, release, namespace),
-        },
+        "run_launcher": values["runLauncher"]["config"]["customRunLauncher"],
         "run_coordinator": {
             "module": "dagster._core.run_coordinator",
             "class": "QueuedRunCoordinator",
@@ -248,6 +214,7 @@ def code_location(values: Mapping[str, Any], release: str = RELEASE, namespace: 
     full_name, port = f"{release}-dagster-user-deployments", deployment["port"]
     context = {
         "image_pull_policy": image["pullPolicy"],
+        "image_pull_secrets": values["dagster-user-deployments"]["imagePullSecrets"],
         "env_config_maps": [
             f"{full_name}-{deployment['name']}-user-env",
             *_names(deployment.get("envConfigMaps", [])),

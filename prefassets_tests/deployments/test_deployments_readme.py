@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 
 import yaml
 from click import Group
@@ -46,15 +47,20 @@ def test_example_documents_are_what_the_chart_or_kubernetes_takes():
                 chart.dagster_yaml(chart.merged(chart.shipped(), document))
 
 
-def test_image_is_set_in_the_deployment_that_the_values_have():
-    (flags,) = re.findall(r'--set-string "([^"]+)"', "\n".join(COMMANDS))
-    paths = dict(pair.split("=", 1) for pair in flags.split(","))
-    prefix = "dagster-user-deployments.deployments[0].image."
-    assert paths == {f"{prefix}repository": "$IMAGE", f"{prefix}digest": "$DIGEST"}
-    values = chart.shipped()
-    (deployment,) = values["dagster-user-deployments"]["deployments"]
-    deployment["image"] |= {"repository": "registry.example.org/prefassets", "digest": "sha256:0"}
-    assert chart.code_location(values).image == "registry.example.org/prefassets@sha256:0"
+def test_image_is_set_wherever_the_values_have_one():
+    """The shell makes the flags: run here as they stand in the page."""
+    (making,) = [line for line in COMMANDS if line.startswith("export IMAGES=")]
+    script = f'IMAGE=registry.example.org/prefassets DIGEST=sha256:0; {making}; echo "${{IMAGES%,}}"'
+    flags = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    given = dict(pair.split("=", 1) for pair in flags.split(","))
+    pods = ["dagsterDaemon", "dagsterWebserver", "dagster-user-deployments.deployments[0]"]
+    assert given == {
+        f"{pod}.image.{key}": value
+        for pod in pods
+        for key, value in (("repository", "registry.example.org/prefassets"), ("digest", "sha256:0"))
+    }
+    (helm,) = [line for line in COMMANDS if line.startswith("helm upgrade")]
+    assert helm.endswith('--set-string "${IMAGES%,}"')
 
 
 def test_chart_is_of_the_version_of_dagster():

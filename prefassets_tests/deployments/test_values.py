@@ -55,13 +55,6 @@ def test_one_retry_policy_and_resumed_run_workers():
     assert instance["run_monitoring"]["max_resume_run_attempts"] > 0
 
 
-def test_an_api_server_that_is_silent_for_a_minute_uses_up_no_run():
-    """Dagster takes a worker that it cannot ask about for dead, at every poll: resumes must outlast the minute."""
-    monitoring = chart.dagster_yaml(chart.shipped())["run_monitoring"]
-    polls_in_a_minute = 60 // monitoring["poll_interval_seconds"] + 1
-    assert monitoring["max_resume_run_attempts"] >= polls_in_a_minute
-
-
 def test_gpu_limit_holds_before_the_first_run():
     """`gpu` is the only pool of the code, and unknown pools have the default limit: nothing has to be set by hand."""
     from prefassets.definitions import defs
@@ -79,6 +72,13 @@ def test_a_site_raises_the_gpu_limit_and_nothing_else():
     assert theirs["concurrency"]["pools"].pop("default_limit") == 8
     assert ours["concurrency"]["pools"].pop("default_limit") == 1
     assert ours == theirs
+
+
+def test_a_site_s_pull_secret_reaches_runs_and_steps(job_of_site):
+    pull = [{"name": "registry"}]
+    for hardware in (None, GPU):
+        made = job_of_site({"imagePullSecrets": pull, "dagster-user-deployments": {"imagePullSecrets": pull}}, hardware)
+        assert made["spec"]["template"]["spec"]["imagePullSecrets"] == pull
 
 
 def test_existing_postgresql_is_four_lines_of_a_site():
@@ -144,14 +144,19 @@ def job_of(launcher_config, location, hardware=None):
 
 
 @pytest.fixture
-def job(kubeconfig):
-    def of(*more, hardware=None):
-        values = chart.shipped(*more)
+def job_of_site(kubeconfig):
+    def of(site, hardware=None, more=()):
+        values = chart.merged(chart.shipped(*more), site)
         config = chart.dagster_yaml(values)["run_launcher"]["config"]
         reachable = {"load_incluster_config": False, "kubeconfig_file": kubeconfig}
         return job_of(config | reachable, chart.code_location(values), hardware)
 
     return of
+
+
+@pytest.fixture
+def job(job_of_site):
+    return lambda *more, hardware=None: job_of_site({}, hardware, more)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -207,10 +212,11 @@ def test_job_of_a_gpu_step_is_as_documented(job):
     assert documented == made
 
 
-def test_images_of_dagster_itself_are_of_the_version_that_is_installed():
+def test_one_image_is_everywhere():
+    """The daemon and the web server load the run launcher of this package."""
     values = chart.shipped()
-    assert values["dagsterDaemon"]["image"]["tag"] == dagster.__version__
-    assert values["dagsterWebserver"]["image"] == values["dagsterDaemon"]["image"]
+    (deployment,) = values["dagster-user-deployments"]["deployments"]
+    assert values["dagsterDaemon"]["image"] == values["dagsterWebserver"]["image"] == deployment["image"]
 
 
 def test_local_instance_file_is_whole():
