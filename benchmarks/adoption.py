@@ -55,7 +55,8 @@ def stand(store: Store, data: StudyData, cell, megabytes: int) -> None:
     files = {"adapter_config.json": b"{}", "adapter_model.safetensors": os.urandom(megabytes * 2**20)}
     learned = {"train_users": 1, "train_pairs": 1, "steps": steps, "epochs": 1.0, "final_loss": 0.5}
     metrics = {**learned, "tokens": 1, "seconds": 1.0, "cells_in_pack": 1}
-    provenance = {"engine": "none", "device": "cpu", "prism": "", "adopted_from": None}
+    where = {"device": "cpu", "node": "", "pod": None, "image": None}
+    provenance = {"engine": "none", **where, "prism": "", "adopted_from": None}
     put_cell(store, cell, data.recipe(cell), files, log, metrics, provenance, "benchmark")
 
 

@@ -29,7 +29,7 @@ COMMANDS = (("verdicts", "demo"), ("plan", "demo"), ("missing", "demo"), ("docto
 def read_through_cache(home: str, local: str) -> int:
     """Rows of all tables, as the store reads them."""
     store = Store(home=home, local=local)
-    with closing(store.connect()) as connection:
+    with store.connect() as connection:
         names = connection.execute("select schema_name || '.' || view_name from duckdb_views() where not internal")
         return sum(len(connection.sql(f"from {name}").pl()) for (name,) in names.fetchall())
 

@@ -21,8 +21,11 @@ from prefassets.studies import all_studies
 from prefassets.studies.study import Matching, Study
 
 if TYPE_CHECKING:
+    from prefassets.in_flight import Run
     from prefassets.launch import Launcher
+    from prefassets.resources.cells import CellState
     from prefassets.resources.store import Store
+    from prefassets.runs import Runs
 
 DEMO_SCALE = 0.4
 
@@ -181,8 +184,8 @@ def demo(scale: float | None, form: str) -> None:
         click.echo('Ask more: prefassets sql "from verdicts.transfer"; look around: make ui', err=True)
 
 
-def finish(study: Study, stale: bool = False) -> None:
-    """Make everything a study still lacks, here, and judge it."""
+def finish(study: Study, stale: bool = False, again: bool = True) -> None:
+    """Make everything a study still lacks, here, and judge it; cells in flight in other runs too, if `again`."""
     from prefassets.resources.cells import unfinished
 
     launcher = _launcher()
@@ -190,7 +193,7 @@ def finish(study: Study, stale: bool = False) -> None:
         _say(line)
     states = unfinished(launcher.store, study, stale)
     try:
-        for line in launcher.train(study, states):
+        for line in launcher.train(study, states, again):
             _say(line)
     finally:
         _say("verdicts, pages and warehouse.duckdb")
@@ -200,7 +203,8 @@ def finish(study: Study, stale: bool = False) -> None:
 @cli.command()
 @click.argument("study", type=StudyName())
 @click.option("--stale", is_flag=True, help="Also cells that were trained by another recipe than the study now says.")
-@click.option("--launch", is_flag=True, help="Train exactly these cells: by Dagster's daemon if it runs, else here.")
+@click.option("--launch", is_flag=True, help="Train exactly these cells, but for those in flight.")
+@click.option("--again", is_flag=True, help="With --launch: also cells in flight, as when a run hangs.")
 @click.option(
     "--format",
     "form",
@@ -209,39 +213,105 @@ def finish(study: Study, stale: bool = False) -> None:
     show_default=True,
     help="How to print the cells; all but lines say why.",
 )
-def missing(study: Study, stale: bool, launch: bool, form: str) -> None:
-    """Print the cells of STUDY that have no finished adapter and margins, one `cohort|seed` a line."""
+def missing(study: Study, stale: bool, launch: bool, again: bool, form: str) -> None:
+    """Print the cells of STUDY that have no finished adapter and margins, one `cohort|seed` a line.
+
+    A cell that a queued or running run is about to finish is in flight: still missing, so it is printed, with its run
+    beside it (lines: how many, on stderr), but --launch leaves it to that run.
+
+    --launch trains on the Dagster that PREFASSETS_DAGSTER names, first whatever the cells need and the home lacks; it
+    must write to the home that is read here. Else by the daemon of this machine's Dagster, if it runs; else right here.
+    """
     from prefassets.resources.cells import unfinished
 
     states = unfinished(_store(), study, stale)
+    in_flight = _in_flight(study, states, needed=launch) if states else {}
+    _print_missing(states, in_flight, form)
+    if not launch or not states:
+        return
+    if len(in_flight) == len(states) and not again:
+        click.echo("nothing is launched: --again would launch them a second time", err=True)
+        if settings().dagster is None:
+            click.echo("queued runs start while `prefassets ui` runs", err=True)
+        return
+    _launch(study, stale, again)
+
+
+def _in_flight(study: Study, states: list["CellState"], needed: bool) -> dict[str, "Run"]:
+    """Which of these cells are in flight, by key. That Dagster cannot be asked is an error only if it is `needed`."""
+    from prefassets.in_flight import cells_in_flight
+
+    if settings().dagster is None:
+        from prefassets.launch import runs_here
+
+        return cells_in_flight(study, states, runs_here(settings()))
+    from prefassets.graphql import DagsterNotReached
+    from prefassets.remote import DagsterElsewhere
+
+    try:
+        return cells_in_flight(study, states, DagsterElsewhere(settings()).in_flight())
+    except DagsterNotReached as error:
+        if needed:
+            raise
+        click.echo(f"which cells are in flight is not known: {error}", err=True)
+        return {}
+
+
+def _print_missing(states: list["CellState"], in_flight: dict[str, "Run"], form: str) -> None:
     if form == "lines":
         if states:
             click.echo("\n".join(state.cell.key for state in states))
     else:
         columns = {"cell": pl.String, "state": pl.String, "reason": pl.String}
-        show(
-            pl.DataFrame([(state.cell.key, state.state, state.reason) for state in states], columns, orient="row"), form
-        )
-    if not launch or not states:
-        return
-    launcher = _launcher()
-    _say(str(launcher.store.source(settings().prism, settings().scale, settings().seed)))
-    if not launcher.daemon_is_running():
-        _say("no Dagster daemon watches this home: running here")
-        finish(study, stale)
-        return
-    for line in launcher.prepare(study):
+        reasons = [
+            f"{state.reason}; in flight in {run}" if (run := in_flight.get(state.cell.key)) else state.reason
+            for state in states
+        ]
+        rows = [(state.cell.key, state.state, reason) for state, reason in zip(states, reasons, strict=True)]
+        show(pl.DataFrame(rows, columns, orient="row"), form)
+    if in_flight:
+        from prefassets.in_flight import told
+
+        click.echo(f"of {len(states)} cells {told(in_flight)}", err=True)
+
+
+def _launch(study: Study, stale: bool, again: bool) -> None:
+    """Train the unfinished cells of a study: elsewhere, by the daemon, or in this process."""
+    from prefassets.resources.cells import unfinished
+
+    _say(str(_store().source(settings().prism, settings().scale, settings().seed)))
+    runs: Runs
+    if settings().dagster is not None:
+        from prefassets.remote import DagsterElsewhere
+
+        runs = elsewhere = DagsterElsewhere(settings())
+        elsewhere.check(study)
+    else:
+        runs = here = _launcher()
+        if not here.daemon_is_running():
+            _say("no Dagster daemon watches this home: running here")
+            finish(study, stale, again)
+            return
+    for line in runs.prepare(study):
         _say(line)
-    for line in launcher.queue(study, states):
+    for line in runs.queue(study, unfinished(runs.store, study, stale), again):
         _say(line)
+    _say(runs.afterwards())
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def ui(options: tuple[str, ...]) -> None:
-    """Start Dagster's web server and daemon on this home; OPTIONS go to `dagster dev` (e.g. --port 3001)."""
+    """Start Dagster's web server and daemon on this home; OPTIONS go to `dagster dev` (e.g. --port 3001).
+
+    With PREFASSETS_DAGSTER set, print that address instead: two daemons on one home would both judge it.
+    """
     from prefassets.launch import prepare_dagster_home
 
+    if settings().dagster is not None:
+        click.echo(settings().dagster)
+        click.echo("PREFASSETS_DAGSTER is set, so nothing is started here: the runs of this home are there", err=True)
+        return
     prepare_dagster_home(settings())
     dagster = Path(sys.executable).with_name("dagster")
     os.execv(dagster, [str(dagster), "dev", "-m", "prefassets.definitions", *options])
@@ -566,10 +636,18 @@ def export(file: Path, with_adapters: bool) -> None:
 @cli.command()
 @format_option
 def doctor(form: str) -> None:
-    """Print what is installed, what the home holds, and what is missing or left over."""
+    """Print what is installed, what the home holds, and what is missing or left over.
+
+    With PREFASSETS_DAGSTER set, also whether runs can be launched there, on this home and with these recipes.
+    """
     from prefassets.resources.doctor import examine
 
-    rows = [asdict(finding) for finding in examine(settings())]
+    findings = examine(settings())
+    if settings().dagster is not None:
+        from prefassets.remote import DagsterElsewhere
+
+        findings += DagsterElsewhere(settings()).findings()
+    rows = [asdict(finding) for finding in findings]
     show(pl.DataFrame(rows), form)
     if any(row["state"] == "wrong" for row in rows):
         sys.exit(1)

@@ -33,7 +33,15 @@ JUDGED = dg.AssetSelection.groups("training", "verdicts", "weights", "report", "
     ["model", "wpo_weights"]
 )
 
-EXECUTORS = {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}
+
+def chosen_executor() -> dg.ExecutorDefinition:
+    """The executor of the settings; Kubernetes' client takes a second to import, so only where it is wanted."""
+    if settings().executor == "k8s":
+        from prefassets.resources.kubernetes_jobs import kubernetes_jobs
+
+        return kubernetes_jobs.configured({"max_concurrent": settings().step_jobs}, name="k8s")
+    return {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}[settings().executor]
+
 
 defs = dg.Definitions(
     assets=ASSETS,
@@ -49,7 +57,7 @@ defs = dg.Definitions(
             selection=JUDGED,
             description="Collect what is finished, judge it, write pages, publish warehouse.duckdb. Any seeds will do.",
         ),
-        cells_job.cells_job,
+        *cells_job.CELLS_JOBS,
     ],
     sensors=[
         dg.AutomationConditionSensorDefinition(
@@ -59,5 +67,5 @@ defs = dg.Definitions(
         )
     ],
     resources={"store": Store(home=settings().home)},
-    executor=EXECUTORS[settings().executor],
+    executor=chosen_executor(),
 )

@@ -4,22 +4,27 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from prefassets.domain.training.methods import METHODS
-from prefassets.resources.cells import CellState, StudyData
+from prefassets.in_flight import UNFINISHED, Run
+from prefassets.resources.cells import CellState
 from prefassets.resources.progress import keep_terminal
+from prefassets.resources.reports import wants_page
 from prefassets.resources.store import Store
+from prefassets.runs import LABEL, RunFailed, Runs, in_runs, keys_of, what_of_cells
 from prefassets.settings import Settings, settings
+from prefassets.studies import all_studies
 from prefassets.studies.study import Study
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -28,12 +33,8 @@ DAGSTER_YAML = next(
     for path in (_PACKAGE / "deployments/local/dagster.yaml", _PACKAGE.parent / "deployments/local/dagster.yaml")
     if path.exists()
 )
-LABEL, PROCESS = "prefassets/run", "prefassets/process"
+PROCESS = "prefassets/process"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-class RunFailed(RuntimeError):
-    """A Dagster run ended without success."""
 
 
 def prepare_dagster_home(chosen: Settings) -> Path:
@@ -45,22 +46,57 @@ def prepare_dagster_home(chosen: Settings) -> Path:
     return folder
 
 
-def _what(study: Study, states: Sequence[CellState]) -> str:
-    to_train = sum(state.state != "unscored" for state in states)
-    training = f"training {to_train}, " if to_train else ""
-    return f"{len(states)} cells of {study.name}: {training}scoring {len(states)}"
+def runs_here(chosen: Settings) -> list[Run]:
+    """The runs of this machine's Dagster that have not ended; none, if it was never used for this home."""
+    folder = Path(os.environ.get("DAGSTER_HOME", chosen.dagster_home))
+    if not (folder / "dagster.yaml").exists() or _surely_idle(folder):
+        return []
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        return _unfinished_runs(instance)
 
 
-def _keys(states: Sequence[CellState]) -> list[str]:
-    return [state.cell.key for state in states]
+def _surely_idle(folder: Path) -> bool:
+    """Whether no run is under way, from one look into Dagster's own file: opening its instance takes a second.
+
+    Only where our settings hold, so that it is known where Dagster keeps its runs; in doubt False.
+    """
+    if (folder / "dagster.yaml").read_bytes() != DAGSTER_YAML.read_bytes():
+        return False
+    question = f"select 1 from runs where status in ({', '.join('?' * len(UNFINISHED))}) limit 1"
+    try:
+        with closing(sqlite3.connect(f"{(folder / 'history/runs.db').as_uri()}?mode=ro", uri=True)) as runs:
+            return runs.execute(question, UNFINISHED).fetchone() is None
+    except sqlite3.Error:
+        return False
 
 
-def _runs(states: Sequence[CellState]) -> list[Sequence[CellState]]:
-    size = settings().cells_per_job
-    return [states[start : start + size] for start in range(0, len(states), size)]
+def _unfinished_runs(instance: dg.DagsterInstance) -> list[Run]:
+    """Oldest first; without those of killed processes, which only look as if they were running."""
+    return [
+        Run(
+            run.run_id,
+            run.status.value,
+            run.job_name,
+            run.run_config,
+            frozenset(tuple(key.path) for key in run.asset_selection or ()),
+            run.tags,
+        )
+        for run in reversed(_not_ended(instance))
+        if not _of_a_dead_process(run)
+    ]
 
 
-class Launcher:
+def _not_ended(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    return instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus(status) for status in UNFINISHED]))
+
+
+def _of_a_dead_process(run: dg.DagsterRun) -> bool:
+    """Whether a command on this machine ran it and is gone."""
+    host, _, process = run.tags.get(PROCESS, "").partition(":")
+    return host == socket.gethostname() and not _is_alive(int(process))
+
+
+class Launcher(Runs):
     """Runs parts of the asset graph on the home of this process's settings, and keeps Dagster's record of them."""
 
     def __init__(self) -> None:
@@ -69,33 +105,31 @@ class Launcher:
         from prefassets.assets import cells_job  # these read the settings: after DAGSTER_HOME is set
         from prefassets.definitions import JUDGED, defs
 
-        self.store = Store(home=settings().home)
+        super().__init__(Store(home=settings().home))
         self.instance = dg.DagsterInstance.get()
         self._job = defs.resolve_implicit_global_asset_job_def()
-        self._cells_job = defs.resolve_job_def(cells_job.JOB)
+        self._cells_job = lambda study: defs.resolve_job_def(cells_job.job_name(study))
         self._config_of_cells = cells_job.run_config
-        self._graph = defs.resolve_asset_graph()
         self._judged = sorted(JUDGED.resolve(self._graph))
 
         self._close_runs_of_dead_processes()
 
     def _close_runs_of_dead_processes(self) -> None:
         """A killed process cannot say that its run ended; without this the UI shows its cells as running for ever."""
-        for run in self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-            host, _, process = run.tags.get(PROCESS, "").partition(":")
-            if host == socket.gethostname() and not _is_alive(int(process)):
-                self.instance.report_run_failed(
-                    run, f"process {process} ended without saying so; it was probably killed"
-                )
+        for run in filter(_of_a_dead_process, _not_ended(self.instance)):
+            process = run.tags[PROCESS].rpartition(":")[2]
+            self.instance.report_run_failed(run, f"process {process} ended without saying so; it was probably killed")
 
-    def _failed_blocking_checks(self, assets: Collection[dg.AssetKey]) -> list[dg.AssetCheckKey]:
-        """Blocking checks of these assets whose last run failed: their rows are stored, but must not be built upon."""
+    def in_flight(self) -> list[Run]:
+        return _unfinished_runs(self.instance)
+
+    def _failed_blocking_checks(self, assets: Collection[dg.AssetKey]) -> list[str]:
         keys = [
             key for key in self._graph.asset_check_keys if key.asset_key in assets and self._graph.get(key).blocking
         ]
         latest = self.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
         failed = AssetCheckExecutionRecordStatus.FAILED
-        return [key for key, record in latest.items() if record.status == failed]
+        return [key.name for key, record in latest.items() if record.status == failed]
 
     # ---- in this process
 
@@ -120,57 +154,39 @@ class Launcher:
         if not result.success:
             raise RunFailed(_why(result))
 
-    def prepare(self, study: Study) -> Iterator[str]:
-        """Make what a study's cells need and this home lacks; yields a line of what is being made, before it is."""
-        remade = not self._made("prism") or bool(self._failed_blocking_checks(self._group("prism")))
-        if remade:
-            yield (what := "raw data, pairs, covariates, folds")
-            self.run(what, self._group("prism"))
-        yield (what := "splits and study files")  # every time: they follow the code, and take a second
-        self.run(what, self._group("splits", "studies"))
-        if remade or not self._made("evidence"):
-            yield (what := "evidence on score gaps")
-            self.run(what, self._group("evidence"))
-        if StudyData(self.store, study).base_revision is None:
-            yield (what := f"base model {study.base_model}")
-            self.run(what, [dg.AssetKey(["model", "base"])], study.base_model)
-        of_pass = {"reference": study.reference, "revision": StudyData(self.store, study).base_revision}
-        lacking = self.store.query(
-            "select pair_id from prism.pairs anti join (select pair_id, revision from model.reference"
-            " where reference = $reference and revision = $revision) as made using (pair_id)",
-            **of_pass,
-        )
-        if not lacking.is_empty():
-            yield (what := f"reference pass of {study.base_model} over all pairs")
-            self.run(what, [dg.AssetKey(["model", "reference"])], study.reference)
-        if METHODS[study.method].weight is None:
-            return
-        answers = self.store.query(
-            "from model.on_policy where reference = $reference and revision = $revision", **of_pass
-        )
-        if answers.is_empty():
-            yield (what := f"answers of {study.base_model} itself, to read weights against")
-            self.run(what, [dg.AssetKey(["model", "on_policy"])], study.reference)
+    def make(self, what: str, assets: Collection[dg.AssetKey], partition: str | None = None) -> Iterator[str]:
+        yield what
+        self.run(what, assets, partition)
 
-    def train(self, study: Study, states: Sequence[CellState]) -> Iterator[str]:
+    def train(self, study: Study, states: Sequence[CellState], again: bool = False) -> Iterator[str]:
         """Train and score exactly these cells here, as many in one run as a run takes; yields a line before each run.
+
+        Another command may have taken cells since this one began, so those in flight are left out run by run, unless
+        `again`.
 
         Raises:
             RunFailed: at least one cell failed; all others are finished and scored first.
         """
         failures = []
-        for cells in _runs(states):
-            yield (what := _what(study, cells))
+        for asked in in_runs(states):
+            cells, told_of_others = self._not_in_flight(study, asked, again)
+            yield from told_of_others
+            if not cells:
+                continue
+            yield (what := what_of_cells(study, cells))
             try:
-                self._execute(what, self._cells_job, _QUIET | self._config_of_cells(study, _keys(cells)))
+                self._execute(what, self._cells_job(study), _QUIET | self._config_of_cells(study, keys_of(cells)))
             except RunFailed as error:
                 failures.append(str(error))
         if failures:
             raise RunFailed("\n".join(failures))
 
     def judge(self) -> None:
-        """Collect what is finished, run the verdict tables, write the studies' pages, and publish warehouse.duckdb."""
-        self.run("verdicts, pages and warehouse.duckdb", self._judged)
+        """Collect what is finished, run the verdict tables, write pages, and publish warehouse.duckdb."""
+        without = {
+            dg.AssetKey(["report", study.name]) for study in all_studies().values() if not wants_page(self.store, study)
+        }
+        self.run("verdicts, pages and warehouse.duckdb", [key for key in self._judged if key not in without])
 
     # ---- through the daemon
 
@@ -179,30 +195,22 @@ class Launcher:
         heartbeat = self.instance.get_daemon_heartbeats().get("QUEUED_RUN_COORDINATOR")
         return heartbeat is not None and time.time() - heartbeat.timestamp < 60
 
-    def queue(self, study: Study, states: Sequence[CellState]) -> Iterator[str]:
-        """Queue runs of exactly these cells for the daemon; yields a line with each run's id.
-
-        Raises:
-            RunFailed: Dagster refused a run.
-        """
+    def queue(self, study: Study, states: Sequence[CellState], again: bool = False) -> Iterator[str]:
+        states, told_of_others = self._not_in_flight(study, states, again)
+        yield from told_of_others
         launch = [str(Path(sys.executable).with_name("dagster")), "job", "launch"]
-        job = ["-m", "prefassets.definitions", "-j", self._cells_job.name]
-        for cells in _runs(states):
-            what, run_id = _what(study, cells), str(uuid.uuid4())
-            config = json.dumps(self._config_of_cells(study, _keys(cells)))
+        job = ["-m", "prefassets.definitions", "-j", self._cells_job(study).name]
+        for cells in in_runs(states):
+            what, run_id = what_of_cells(study, cells), str(uuid.uuid4())
+            config = json.dumps(self._config_of_cells(study, keys_of(cells)))
             described = ["--run-id", run_id, "--config-json", config, "--tags", json.dumps({LABEL: what})]
             launched = subprocess.run([*launch, *job, *described], capture_output=True, text=True)
             if launched.returncode:
                 raise RunFailed(f"{what}: `dagster job launch` failed\n{launched.stderr}")
             yield f"run {run_id[:8]} is queued: {what}"
 
-    # ----
-
-    def _made(self, group: str) -> bool:
-        return all(self.store.parts(".".join(key.path)) for key in self._group(group))
-
-    def _group(self, *names: str) -> list[dg.AssetKey]:
-        return sorted(dg.AssetSelection.groups(*names).resolve(self._graph))
+    def afterwards(self) -> str:
+        return "verdicts, pages and warehouse.duckdb follow by themselves; `prefassets ui` shows how far it is"
 
 
 def _is_alive(process: int) -> bool:

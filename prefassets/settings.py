@@ -1,11 +1,12 @@
 """What the environment says, read once into one frozen `Settings`."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -50,8 +51,16 @@ class Settings(BaseSettings):
     )
     scale: float | None = Field(default=None, gt=0, le=1, description="share of synthetic PRISM's 1,500 users to make")
     seed: int | None = Field(default=None, ge=0, description="seed of synthetic PRISM and of the folds")
-    executor: Literal["in_process", "multiprocess"] = Field(
-        default="in_process", description="how Dagster runs steps locally"
+    executor: Literal["in_process", "multiprocess", "k8s"] = Field(
+        default="in_process",
+        description="how Dagster runs steps: in the run's process, in a process each, or GPU steps as Kubernetes Jobs",
+    )
+    step_jobs: int = Field(default=8, ge=1, description="most Kubernetes Jobs that one run has at once")
+    gpu_nodes: dict[str, str] = Field(
+        default_factory=dict, description='labels of nodes with GPUs, as JSON: {"cloud/accelerator": "h100"}'
+    )
+    start_seconds: float = Field(
+        default=3600, gt=0, description="seconds that a step's pod may wait for a free GPU before its step fails"
     )
     cells_per_job: int = Field(default=32, ge=1, description="most cells that one training run takes")
     engine: Literal["packed", "trl"] = Field(
@@ -62,6 +71,13 @@ class Settings(BaseSettings):
     )
     checkpoint_seconds: float = Field(
         default=300, ge=0, description="seconds between two writes of the state of the cells in training"
+    )
+    dagster: str | None = Field(
+        default=None,
+        description="address of a Dagster web server elsewhere, `https://dagster.example.org`; runs are launched there",
+    )
+    dagster_token: SecretStr | None = Field(
+        default=None, description="what that server's proxy asks for; sent as `Authorization: Bearer ...`"
     )
 
     @field_validator("home")
@@ -74,6 +90,25 @@ class Settings(BaseSettings):
     def _folder_is_absolute(cls, prism: str | None) -> str | None:
         """A home remembers its source; a relative folder would mean another one from elsewhere."""
         return prism if prism in (None, "synthetic", "hub") else str(Path(prism).absolute())
+
+    @field_validator("dagster")
+    @classmethod
+    def _is_the_address_of_a_server(cls, dagster: str | None) -> str | None:
+        """Without the slash at its end. A path is kept: a proxy may serve Dagster under one."""
+        if dagster is None:
+            return None
+        address = urlsplit(dagster)
+        _ = address.port  # raises if it is no number
+        if address.scheme not in ("http", "https") or not address.hostname or address.query or address.fragment:
+            raise ValueError("an address such as https://dagster.example.org was wanted, http:// or https://")
+        if address.username is not None:
+            raise ValueError("it must not hold a user or password; PREFASSETS_DAGSTER_TOKEN is for that")
+        return dagster.rstrip("/").removesuffix("/graphql")
+
+    @property
+    def home_uri(self) -> str:
+        """The home's URL, or its absolute path."""
+        return self.home.rstrip("/")
 
     @property
     def dagster_home(self) -> Path:
@@ -94,4 +129,5 @@ def settings() -> Settings:
         first = error.errors()[0]
         name = f"PREFASSETS_{'_'.join(map(str, first['loc'])).upper()}"
         meaning = Settings.model_fields[str(first["loc"][0])].description
-        raise BadSetting(f"{name} is {first['input']!r}: {first['msg']}. It says: {meaning}.") from error
+        given = re.sub("//[^/]*@", "//...@", str(first["input"]))  # never a password
+        raise BadSetting(f"{name} is {given!r}: {first['msg']}. It says: {meaning}.") from error

@@ -19,6 +19,12 @@ from prefassets_tests.loopback.object_storage import object_storage, storage  # 
 SMALL = "0.1"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests run commands go first: of two processes, none is to have a long file left for the end."""
+    running = {item.path for item in items if {"demo_home", "empty_home"} & set(getattr(item, "fixturenames", ()))}
+    items.sort(key=lambda item: item.path not in running)
+
+
 @dataclass(frozen=True)
 class Home:
     """A home and the `prefassets` command on it."""

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -48,22 +49,44 @@ def test_sql_is_read_only_and_always_current(copied_home):
     assert "Did you mean" in copied_home.run("sql", "from training.cell").stderr
 
 
-@pytest.mark.parametrize("form", ["table", "csv", "json"])
-@pytest.mark.parametrize(
-    "question",
-    [
-        ("plan", "demo"),
-        ("verdicts", "demo"),
-        ("power", "demo", "--repetitions", "10"),
-        ("doctor",),
-        ("sql", "from studies.study"),
-    ],
+FORMS = ("table", "csv", "json")
+QUESTIONS = (
+    ("plan", "demo"),
+    ("verdicts", "demo"),
+    ("power", "demo", "--repetitions", "10"),
+    ("doctor",),
+    ("sql", "from studies.study"),
 )
-def test_every_table_prints_in_every_format(demo_home, question, form):
-    printed = demo_home.ok(*question, "--format", form)
-    assert printed.strip()
+ASKED = """
+import json, sys
+import prefassets_tests.short_demo
+from click.testing import CliRunner
+from prefassets.cli import cli
+
+answers = [CliRunner().invoke(cli, asked) for asked in json.load(sys.stdin)]
+print(json.dumps([[answer.exit_code, answer.stdout] for answer in answers]))
+"""
+
+
+@pytest.fixture(scope="module")
+def printed(demo_home):
+    """Exit code and output of every question in every format, all asked of one process."""
+    asked = [(*question, "--format", form) for question in QUESTIONS for form in FORMS]
+    command = [sys.executable, "-c", ASKED]
+    done = subprocess.run(
+        command, env=demo_home.environment, input=json.dumps(asked), capture_output=True, text=True, check=True
+    )
+    return dict(zip(asked, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_table_prints_in_every_format(printed, question, form):
+    exit_code, output = printed[*question, "--format", form]
+    assert exit_code == 0
+    assert output.strip()
     if form == "json":
-        assert isinstance(json.loads(printed), list)
+        assert isinstance(json.loads(output), list)
 
 
 def test_an_export_is_a_database_that_stands_alone(demo_home, tmp_path):

@@ -2,17 +2,22 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
 from prefassets.resources.store import Store
+from prefassets_tests.conftest import Home
 from prefassets_tests.short_demo import STEPS
 
-CELL = "artifacts/demo/age.A/seed-123"
+CELL, STALE = "artifacts/demo/age.A/seed-123", "artifacts/demo/age.B/seed-123"
 
 
 def weights(home):
@@ -32,24 +37,58 @@ def test_the_demo_finishes_every_cell_and_missing_prints_nothing(demo_home):
     assert len(weights(demo_home)) == 27
 
 
-def test_a_deleted_cell_is_missing_hides_nowhere_and_launch_restores_exactly_it(copied_home):
-    before, adapter = weights(copied_home), load_file(file_of(copied_home.folder / CELL))
-    (copied_home.folder / CELL / "record.json").unlink()
+@dataclass(frozen=True)
+class Repaired:
+    """A home with a deleted, a stale and an unscored cell: what commands said of it, and one launch that repairs it."""
 
-    assert copied_home.ok("missing", "demo") == "age.A|123\n"
-    assert "1 missing" in copied_home.ok("doctor")
+    home: Home
+    before: dict[str, tuple[int, int]]
+    deleted_weights: dict[str, np.ndarray]
+    said: dict[str, str]
+    launched: subprocess.CompletedProcess[str]
 
-    launched = copied_home.run("missing", "demo", "--launch")
-    assert launched.returncode == 0, launched.stderr
-    assert launched.stdout == "age.A|123\n"
-    assert "1 cells of demo: training 1, scoring 1" in launched.stderr
-    assert copied_home.ok("missing", "demo", "--stale") == ""
 
-    after = weights(copied_home)
-    assert {name for name in before if before[name] != after[name]} == {CELL}
-    restored = load_file(file_of(copied_home.folder / CELL))
-    for name, weight in restored.items():  # alone now, in a pack before: the same up to rounding
-        assert abs(weight - adapter[name]).max() < 1e-4, name
+@pytest.fixture(scope="module")
+def repaired(demo_home, tmp_path_factory) -> Repaired:
+    folder = tmp_path_factory.mktemp("repaired") / "home"
+    shutil.copytree(demo_home.folder, folder)
+    home = Home(folder)
+    before, deleted_weights = weights(home), load_file(file_of(folder / CELL))
+
+    (folder / CELL / "record.json").unlink()
+    record = folder / STALE / "record.json"
+    told = json.loads(record.read_text())
+    told["recipe"]["hyperparameters"]["steps"] = 3
+    record.write_text(json.dumps(told))
+    store = Store(home=str(folder))
+    rows_of_cell = store.query("from training.margins where study = 'demo' and cohort = 'region.A' and seed = 123")
+    store.replace("training.margins", rows_of_cell.head(5), ("demo", "region.A", "123", "0"))
+
+    said = {
+        "missing": home.ok("missing", "demo"),
+        "with stale": home.ok("missing", "demo", "--stale", "--format", "json"),
+        "doctor": home.ok("doctor"),
+        "stale in sql": home.ok("sql", "select cell from training.states where state = 'stale'", "--format", "json"),
+    }
+    judged = home.run("verdicts", "demo", "--format", "json")
+    said |= {"verdicts": judged.stdout, "beside verdicts": judged.stderr}
+    return Repaired(home, before, deleted_weights, said, home.run("missing", "demo", "--stale", "--launch"))
+
+
+def test_a_deleted_cell_is_missing_hides_nowhere_and_launch_restores_exactly_it(repaired):
+    assert repaired.said["missing"].splitlines() == ["age.A|123", "region.A|123"]
+    assert "1 missing" in repaired.said["doctor"]
+
+    assert repaired.launched.returncode == 0, repaired.launched.stderr
+    assert repaired.launched.stdout.splitlines() == ["age.A|123", "age.B|123", "region.A|123"]
+    assert "3 cells of demo: training 2, scoring 3" in repaired.launched.stderr
+    assert repaired.home.ok("missing", "demo", "--stale") == ""
+
+    after = weights(repaired.home)
+    assert {cell for cell in after if repaired.before[cell] != after[cell]} == {CELL, STALE}
+    now = load_file(file_of(repaired.home.folder / CELL))
+    for name, weight in now.items():  # in a smaller pack than before: the same up to rounding
+        assert abs(weight - repaired.deleted_weights[name]).max() < 1e-4, name
 
 
 def test_verdicts_stand_on_the_seeds_that_exist_and_say_so(copied_home):
@@ -62,34 +101,29 @@ def test_verdicts_stand_on_the_seeds_that_exist_and_say_so(copied_home):
     assert "1 of 27 cells are missing" in copied_home.run("verdicts", "demo").stderr
 
 
-def test_a_stale_cell_is_shown_with_the_field_that_differs_and_trained_again(copied_home):
-    record = copied_home.folder / CELL / "record.json"
-    told = json.loads(record.read_text())
-    told["recipe"]["hyperparameters"]["steps"] = 3
-    record.write_text(json.dumps(told))
-
-    assert copied_home.ok("missing", "demo") == ""
-    (stale,) = copied_home.rows("missing", "demo", "--stale")
-    assert "1 of 27 cells are stale" in copied_home.run("verdicts", "demo").stderr
-    (told,) = (row["cautions"] for row in copied_home.rows("verdicts", "demo") if row["split"] == "age")
-    assert "1 of 6 adapters are stale" in told
-    assert copied_home.rows("sql", "select cell from training.states where state = 'stale'") == [{"cell": "age.A|123"}]
-    assert (stale["cell"], stale["state"]) == ("age.A|123", "stale")
+def test_a_stale_cell_is_shown_with_the_field_that_differs_and_trained_again(repaired):
+    assert "age.B|123" not in repaired.said["missing"]
+    (stale,) = (row for row in json.loads(repaired.said["with stale"]) if row["state"] == "stale")
+    assert stale["cell"] == "age.B|123"
     assert stale["reason"] == f"hyperparameters.steps: 3 -> {STEPS}"
-    assert copied_home.ok("missing", "demo", "--stale", "--launch") == "age.A|123\n"
-    assert copied_home.ok("missing", "demo", "--stale") == ""
+    assert "1 of 27 cells are stale" in repaired.said["beside verdicts"]
+    (told,) = (row["cautions"] for row in json.loads(repaired.said["verdicts"]) if row["split"] == "age")
+    assert "1 of 6 adapters are stale" in told
+    assert json.loads(repaired.said["stale in sql"]) == [{"cell": "age.B|123"}]
+
+    assert weights(repaired.home)[STALE][1] > repaired.before[STALE][1]
+    record = json.loads((repaired.home.folder / STALE / "record.json").read_text())
+    assert record["recipe"]["hyperparameters"]["steps"] == STEPS
 
 
-def test_margins_of_another_held_out_set_are_scored_again_without_training(copied_home):
-    store = Store(home=str(copied_home.folder))
-    rows_of_cell = store.query("from training.margins where cohort = 'age.A' and seed = 123")
-    store.replace("training.margins", rows_of_cell.head(5), ("demo", "age.A", "123", "0"))
-    (found,) = copied_home.rows("missing", "demo")
-    assert (found["cell"], found["state"]) == ("age.A|123", "unscored")
-    launched = copied_home.run("missing", "demo", "--launch")
-    assert "1 cells of demo: scoring 1" in launched.stderr
-    assert "training" not in launched.stderr
-    assert copied_home.ok("missing", "demo") == ""
+def test_margins_of_another_held_out_set_are_scored_again_without_training(repaired):
+    (found,) = (row for row in json.loads(repaired.said["with stale"]) if row["state"] == "unscored")
+    assert (found["cell"], found["reason"]) == ("region.A|123", "margins are of other held-out pairs than today's")
+    cell = "artifacts/demo/region.A/seed-123"
+    assert weights(repaired.home)[cell] == repaired.before[cell], "not even written again"
+    cells = "select distinct cohort, count(*) as n from training.margins where seed = 123 and cohort like 'region.%'"
+    a, b = repaired.home.rows("sql", f"{cells} group by cohort order by cohort")
+    assert a["n"] == b["n"] > 5
 
 
 def test_a_study_that_repeats_another_says_what_changed_seed_for_seed_and_says_so_before_it_has_run(copied_home):

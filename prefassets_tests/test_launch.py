@@ -6,6 +6,8 @@ import sys
 
 import duckdb
 
+from prefassets_tests.short_demo import ON_POLICY_PROMPTS
+
 LAUNCHED = """
 import json
 from prefassets.launch import Launcher, RunFailed
@@ -22,11 +24,22 @@ except RunFailed as error:
     print(json.dumps(str(error)))
 runs = launcher.instance.get_runs()
 print(json.dumps([run.job_name for run in runs]))
-print(json.dumps([run.run_config["ops"]["train_and_score"]["config"]["cells"] for run in reversed(runs)]))
+listed = lambda run: run.run_config["ops"]["train_and_score_demo"]["config"]["cells"]
+print(json.dumps([listed(run) for run in reversed(runs)]))
 print(json.dumps([state.cell.key for state in states]))
 (line,) = launcher.queue(study, states[:2])
 (run,) = launcher.instance.get_runs(limit=1)
-print(json.dumps([line, run.run_id, run.status.value, run.run_config["ops"]["train_and_score"]["config"]["cells"]]))
+print(json.dumps([line, run.run_id, run.status.value, listed(run)]))
+trained = []
+for again in (False, True):
+    said = []
+    try:
+        for line in launcher.train(study, states[:3], again):
+            said.append(line)
+    except RunFailed as error:
+        (run,) = launcher.instance.get_runs(limit=1)
+        trained.append([said, listed(run)])
+print(json.dumps(trained))
 """
 
 
@@ -38,14 +51,18 @@ def test_seven_cells_at_three_a_run_are_three_lists_of_cells_and_a_run_that_fail
         text=True,
         check=True,
     )
-    error, jobs, listed, asked, queued = map(json.loads, done.stdout.splitlines())
+    error, jobs, listed, asked, queued, trained = map(json.loads, done.stdout.splitlines())
     assert all(f"{key}: cohort" in error for key in asked), "an empty home has no pairs to learn from"
-    assert jobs == ["cells"] * 3
+    assert jobs == ["demo_cells"] * 3
     assert len(asked) == 7
     assert listed == [asked[:3], asked[3:6], asked[6:]]
     line, run_id, *waiting = queued
     assert line == f"run {run_id[:8]} is queued: 2 cells of demo: training 2, scoring 2"
     assert waiting == ["QUEUED", asked[:2]], "for a daemon; here is none"
+    (left, once), (_, twice) = trained
+    assert left[0].startswith(f"of 3 cells 2 are in flight: run {run_id[:8]} (queued); left to them")
+    assert once == [asked[2]], "what is queued is not trained beside it"
+    assert twice == asked[:3], "unless that is wanted"
 
 
 FAILING_FOLDS = """
@@ -81,11 +98,9 @@ WEIGHED = """
 import json
 from dataclasses import replace
 import prefassets_tests.short_demo
-from prefassets.domain.training import on_policy
 from prefassets.launch import Launcher
 from prefassets.studies import all_studies
 
-on_policy.PROMPTS = 16
 launcher = Launcher()
 study = all_studies()["demo"]
 by_method = [study, replace(study, method="wpo"), replace(study, method="wpo")]
@@ -101,7 +116,7 @@ def test_a_method_that_weighs_gets_the_base_models_own_answers_once(copied_home)
     prepared, answers = map(json.loads, done.stdout.splitlines())
     files = "splits and study files"
     assert prepared == [[files], [files, "answers of tiny itself, to read weights against"], [files]]
-    assert answers == 3 * 16
+    assert answers == 3 * ON_POLICY_PROMPTS
 
 
 def test_weights_are_judged_with_everything_else(demo_home):

@@ -6,7 +6,9 @@ import dagster as dg
 import polars as pl
 
 from prefassets.assets.declared import declared
+from prefassets.assets.gpu import on_gpu
 from prefassets.domain.prism.cohorts import sampled_prompts
+from prefassets.resources import models
 from prefassets.resources.cells import StudyData
 from prefassets.resources.models import TINY_ARTIFACT, load_base
 from prefassets.resources.progress import progress_bar
@@ -42,7 +44,7 @@ _ITS_BASE = dg.AssetDep(
     group_name=GROUP,
     kinds={"pytorch", "huggingface"},
     backfill_policy=dg.BackfillPolicy.multi_run(1),
-    pool="gpu",
+    **on_gpu(),
 )
 def base(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
     """`tiny` is trained here on the corpus, without looking at scores; any other name is fetched from the hub."""
@@ -79,7 +81,7 @@ def base(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResul
     group_name=GROUP,
     kinds={"pytorch"},
     backfill_policy=dg.BackfillPolicy.multi_run(1),
-    pool="gpu",
+    **on_gpu(),
 )
 def reference(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
     """One pass of the frozen base model over every pair, shared by every cell of every study that starts from it."""
@@ -103,15 +105,15 @@ def reference(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
     group_name=GROUP,
     kinds={"pytorch"},
     backfill_policy=dg.BackfillPolicy.multi_run(1),
-    pool="gpu",
+    **on_gpu(),
 )
 def on_policy(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
     """What the base model answers itself to a sample of the pairs' prompts, weighed as WPO weighs pairs."""
     from prefassets.domain.training.encoding import encode_pairs
-    from prefassets.domain.training.on_policy import PROMPTS, on_policy_answers
+    from prefassets.domain.training.on_policy import on_policy_answers
 
     study, model = _study_and_base(store, context.partition_key)
-    pairs = sampled_prompts(store.read("prism.pairs"), PROMPTS)
+    pairs = sampled_prompts(store.read("prism.pairs"), models.ON_POLICY_PROMPTS)
     max_length = study.hyperparameters.max_length
     encoded = encode_pairs(pairs, model.tokenizer, max_length)
     with progress_bar("on-policy answers", len(pairs)) as show:

@@ -12,11 +12,13 @@ import polars as pl
 
 from prefassets.assets.automation import AFTER_ANY_CHANGE
 from prefassets.assets.declared import declared
+from prefassets.assets.gpu import on_gpu
 from prefassets.domain.training.recipe import TRAINER_VERSION, Recipe, differences, digest
 from prefassets.resources.cells import StudyData, artifact, states_of_all
 from prefassets.resources.checkpoints import StoredCheckpoints
 from prefassets.resources.models import load_training_data
 from prefassets.resources.progress import progress_bar
+from prefassets.resources.provenance import place
 from prefassets.resources.store import Store, adapter_folder, new_result
 from prefassets.resources.tables import CELL_COLUMNS, TABLES
 from prefassets.settings import settings
@@ -34,8 +36,11 @@ COLLECTED = {  # table of all studies -> the per-study asset that writes its par
 _logger = logging.getLogger(__name__)
 
 
-class CellsFailed(RuntimeError):
-    """Some cells of a job failed; the others are finished and recorded."""
+class CellsFailed(dg.Failure):
+    """Some cells of a job failed; the others are finished and recorded. Trying again would not help those that did."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description, allow_retries=False)
 
 
 def cell_partitions(study: Study) -> dg.MultiPartitionsDefinition:
@@ -56,6 +61,13 @@ def _of_model(asset: str, partition: str) -> dg.AssetDep:
 # ---- one study
 
 
+def training_version(study: Study) -> str:
+    """Digest of all that determines a study's adapters beside the data: it differs where another recipe would train."""
+    return digest(
+        [TRAINER_VERSION, study.method, study.base_model, study.matching.value, asdict(study.hyperparameters)]
+    )
+
+
 def adapters_asset(study: Study) -> dg.AssetsDefinition:
     """`<study>/adapters`."""
 
@@ -71,12 +83,10 @@ def adapters_asset(study: Study) -> dg.AssetsDefinition:
         ],
         partitions_def=cell_partitions(study),
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=settings().cells_per_job),
-        code_version=digest(
-            [TRAINER_VERSION, study.method, study.base_model, study.matching.value, asdict(study.hyperparameters)]
-        ),
+        code_version=training_version(study),
         group_name=study.name,
         kinds={"pytorch", study.method},
-        pool="gpu",
+        **on_gpu(study.hardware),
     )
     def adapters(context: dg.AssetExecutionContext, store: Store) -> None:
         failures = {}
@@ -106,7 +116,7 @@ def margins_asset(study: Study) -> dg.AssetsDefinition:
         code_version=digest([TRAINER_VERSION, study.matching.value]),
         group_name=study.name,
         kinds={"pytorch"},
-        pool="gpu",
+        **on_gpu(study.hardware),
     )
     def margins(context: dg.AssetExecutionContext, store: Store) -> None:
         failures = {}
@@ -216,6 +226,7 @@ def train(
             provenance = {
                 "engine": outcome.engine,
                 "device": outcome.device,
+                **asdict(place()),
                 "prism": str(store.source()),
                 "adopted_from": None,
             }
@@ -288,7 +299,7 @@ def _put_rows(
         "base_model": recipe.base_model,
         "base_revision": recipe.base_revision,
         **metrics,
-        "device": provenance["device"],
+        **{name: provenance[name] for name in ("device", "node", "pod", "image")},
         "engine": provenance["engine"],
         "prism_source": provenance["prism"],
         "adopted_from": provenance["adopted_from"],

@@ -1,6 +1,7 @@
 """`verdicts.estimate` of a study from what its SQL tables say, and connections on which nothing is out of date."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 
 import duckdb
@@ -57,7 +58,8 @@ def estimate_study(connection: duckdb.DuckDBPyConnection, study: Study) -> pl.Da
     return pl.DataFrame(rows, schema=TABLES[TABLE].schema)
 
 
-def connect_current(store: Store, tables: Collection[str] | None = None) -> duckdb.DuckDBPyConnection:
+@contextmanager
+def connect_current(store: Store, tables: Collection[str] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """`store.connect(tables, current=True)` on which what Python makes of cells is of the cells that count now.
 
     `training.states` is made anew, and `verdicts.estimate` and `verdicts.change_noise` of studies whose cells, or those
@@ -73,7 +75,8 @@ def connect_current(store: Store, tables: Collection[str] | None = None) -> duck
             given[SCORED] = connection.sql(f"from {SCORED}").pl()  # of all that is made here, what takes longest
     if change_noise.TABLE in read:
         given[change_noise.TABLE] = _current_change_noise(store, given)
-    return store.connect(tables, current=True, given=given)
+    with store.connect(tables, current=True, given=given) as connection:
+        yield connection
 
 
 def _current_estimates(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:

@@ -40,10 +40,11 @@ class HomeUnreachable(OSError):
 
 @dataclass(frozen=True)
 class Stored:
-    """What a listing says of a file: a version that changes with its content, and its size in bytes."""
+    """What a listing says of a file: a version that changes with its content, its size in bytes, and when it came."""
 
     version: str
     size: int
+    written: str
 
 
 def files_of(home: str, local: str) -> "Files":
@@ -212,7 +213,7 @@ class Objects(Files):
             return self._store.find(self._root, detail=True, **({"prefix": prefix} if prefix else {}))
 
         return {
-            path[start:]: Stored(_version(info), info["size"])
+            path[start:]: _described(info)
             for path, info in sorted(self._ask("list", under, found).items())
             if path.startswith(f"{self._root}/{prefix}")
         }
@@ -222,7 +223,7 @@ class Objects(Files):
             info = self._ask("read", name, lambda: self._store.info(self._path(name)))
         except FileNotFoundError:
             return None
-        return Stored(_version(info), info["size"])
+        return _described(info)
 
     def read(self, name: str) -> bytes:
         return self._ask("read", name, lambda: self._store.cat_file(self._path(name)))
@@ -295,7 +296,7 @@ class Objects(Files):
         # fails with FileExpired, which is tried again, if it is replaced in between.
         with self._store.open(self._path(name), "rb", cache_type="none") as opened:
             info = getattr(opened, "details", None) or self._store.info(self._path(name))
-            stored = Stored(_version(info), info["size"])
+            stored = _described(info)
             if (held := self._held(name, stored)) is not None:
                 return held
             content = opened.read()
@@ -447,15 +448,16 @@ def _who_answers() -> str:
 
 
 def _stored(info: os.stat_result) -> Stored:
-    return Stored(f"{info.st_mtime_ns}-{info.st_ino}-{info.st_size}", info.st_size)
+    return Stored(f"{info.st_mtime_ns}-{info.st_ino}-{info.st_size}", info.st_size, str(info.st_mtime_ns))
 
 
-def _version(info: Mapping[str, Any]) -> str:
-    """What an object store calls the content that an object has now."""
-    for name in ("ETag", "etag", "generation", "mtime", "created"):
-        if info.get(name):
-            return re.sub(r"[^\w.-]", "", str(info[name]))
-    raise ValueError(f"the object store does not say which version {info.get('name')} is")
+def _described(info: Mapping[str, Any]) -> Stored:
+    """An object by what its store says of it; each kind of store has names of its own."""
+    said = [str(info[name]) for name in ("ETag", "etag", "generation", "mtime", "created") if info.get(name)]
+    if not said:
+        raise ValueError(f"the object store does not say which version {info.get('name')} is")
+    written = next((str(info[name]) for name in ("LastModified", "updated", "mtime", "created") if info.get(name)), "")
+    return Stored(re.sub(r"[^\w.-]", "", said[0]), info["size"], written)
 
 
 def _files_below(folder: Path) -> Iterator[os.DirEntry[str]]:

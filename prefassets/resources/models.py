@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from prefassets.domain.training.train import TrainingData
 
 TINY_ARTIFACT = "models/tiny"
+ON_POLICY_PROMPTS = 256  # enough for the mean weight of sampled pairs to within a few hundredths
 
 
 def load_base(store: Store, name: str, precision: str, revision: str | None = None) -> LanguageModel:

@@ -25,6 +25,13 @@ _TRAINED = """
     where base_model = $base_model and split_part(engine, ' ', 1) = $engine and adopted_from is null and seconds > 0
     order by finished_at desc
 """
+_SPENT = """
+    select device, count(*) as cells, sum(seconds), count(distinct run_id) as runs, count(distinct node) as nodes
+    from training.cells
+    where study = $study and adopted_from is null
+    group by device
+    order by device
+"""
 _TOKENS_OF_PAIRS = """
     select pair_id, (any_value(prompt_tokens) + sum(tokens))::bigint as tokens
     from model.reference
@@ -120,10 +127,17 @@ class StudyPlan:
         if not trained:
             none = f"no cell of {self.study.base_model} was trained in this home by {self.settings.engine}"
             rows.append(("time", f"not measured: {none}"))
+        rows += self._spent()
         rows.append(("memory", _memory_text(measured.memory) if measured else "not measured"))
         if not measured:
             rows.append(("to measure", self._to_do))
         return rows
+
+    def _spent(self) -> Iterator[tuple[str, str]]:
+        """What training the study's own finished cells took; starting, scoring and failed work are not in it."""
+        for device, cells, seconds, runs, nodes in self.store.query(_SPENT, study=self.study.name).iter_rows():
+            where = f"{_counted(runs, 'run')} on {_counted(nodes, 'node')}"
+            yield f"spent on {device}", f"{_cells(cells)} trained in {_cost(seconds, device)}, {where}"
 
     def _trained_here(self) -> Sequence[Trained]:
         asked = {"base_model": self.study.base_model, "engine": self.settings.engine}
@@ -140,7 +154,7 @@ class StudyPlan:
         tokens, adopted = self.tokens(self.to_train), self.tokens(self.to_adopt)
 
         def text(of: Rate) -> str:
-            total = f"about {duration(of.seconds(tokens))}: " if tokens else ""
+            total = f"about {_cost(of.seconds(tokens), device)}: " if tokens else ""
             source = f"{_cells(of.cells)} of {of.method} {'just now' if measured else 'finished in this home'}"
             packs = f"in packs of {of.cells_in_pack}" if of.cells_in_pack > 1 else "one by one"
             return f"{total}{1 / of.seconds_per_token:,.0f} tokens a second by {source}, {packs}"
@@ -214,7 +228,16 @@ class StudyPlan:
 
 
 def _cells(count: int) -> str:
-    return "1 cell" if count == 1 else f"{count} cells"
+    return _counted(count, "cell")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
+
+
+def _cost(seconds: float, device: str) -> str:
+    """Time, and on a GPU what it is billed by."""
+    return duration(seconds) if device == "cpu" else f"{duration(seconds)} = {seconds / 3600:,.2f} GPU-hours"
 
 
 def duration(seconds: float) -> str:

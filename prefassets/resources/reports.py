@@ -37,6 +37,18 @@ READS = (
 )
 
 
+def wants_page(store: Store, study: Study) -> bool:
+    """Whether a page goes with the verdicts of a home: a record of the study is there, or a page to keep true.
+
+    Of any other study all cells are missing, as `missing`, `doctor` and `training.states` say; `report` makes its page.
+    """
+    return store.size(_page_name(study)) is not None or bool(store.records(study.name))
+
+
+def _page_name(study: Study) -> str:
+    return f"reports/{study.name}.html"
+
+
 def write_page(store: Store, study: Study, connection: duckdb.DuckDBPyConnection) -> tuple[str, dict[str, int]]:
     """Make a study's page from the tables `READS` of `connection`; returns its path, and cells by state."""
     from prefassets.report.page import Findings, render  # matplotlib takes a second: only where a page is made
@@ -50,7 +62,7 @@ def write_page(store: Store, study: Study, connection: duckdb.DuckDBPyConnection
     revision = StudyData(store, study).base_revision
     tables = {table: _rows(connection, table, study, revision) for table in READS}
     page = render(Findings(study, str(store.source()), cells, tables), datetime.now(UTC))
-    path = store.write_file(f"reports/{study.name}.html", page.encode())
+    path = store.write_file(_page_name(study), page.encode())
     return path, {str(state): count for state, count in cells["state"].value_counts(sort=True).iter_rows()}
 
 

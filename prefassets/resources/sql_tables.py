@@ -7,10 +7,12 @@ that keeps the name of a column it reads inherits that comment. Dependencies are
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +42,24 @@ class SqlTable:
 
 
 @cache
-def _parser() -> duckdb.DuckDBPyConnection:
-    """One for all: to make one takes longer than to parse with it."""
+def _in_memory() -> duckdb.DuckDBPyConnection:
+    """One for all that this process asks in memory: to make one takes five times as long as an empty database in it."""
     return duckdb.connect()
+
+
+_DATABASES = count()
+
+
+@contextmanager
+def empty_database() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a new database in memory, which is gone when the block ends."""
+    name = f"in_memory_{next(_DATABASES)}"
+    with _in_memory().cursor() as connection:
+        connection.execute(f"attach ':memory:' as {name}; use {name}")
+        try:
+            yield connection
+        finally:
+            connection.execute(f"use memory; detach {name}")
 
 
 @cache
@@ -52,7 +69,7 @@ def tables_read(sql: str) -> tuple[str, ...]:
     Raises:
         BadSql: not a single SELECT, or a table is named without its schema.
     """
-    with _parser().cursor() as parser:
+    with _in_memory().cursor() as parser:
         ((parsed,),) = parser.execute("select json_serialize_sql(?)", [sql]).fetchall()
     tree = json.loads(parsed)
     if tree["error"]:
@@ -113,7 +130,7 @@ def sql_tables() -> dict[str, SqlTable]:
 
     declared = dict(TABLES)
     result: dict[str, SqlTable] = {}
-    with duckdb.connect() as connection:
+    with empty_database() as connection:
         for table in TABLES.values():
             create_empty(connection, table)
         for name in TopologicalSorter(reads).static_order():
@@ -177,7 +194,7 @@ def all_tables() -> dict[str, Table]:
 @cache
 def column_types() -> dict[tuple[str, str], str]:
     """DuckDB's name of each column's type, by table and column: what a reader of `warehouse.duckdb` sees."""
-    with duckdb.connect() as connection:
+    with empty_database() as connection:
         for table in all_tables().values():
             create_empty(connection, table)
         rows = connection.execute(
@@ -192,7 +209,7 @@ def run_sql(name: str, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     A table that is not given is made by its own SQL, or else is empty. Columns that a given table lacks are empty, so
     that a question can be asked of numbers measured anywhere.
     """
-    with duckdb.connect() as connection:
+    with empty_database() as connection:
         _provide(connection, sql_tables()[name], tables)
         return connection.sql(sql_tables()[name].sql).pl()
 

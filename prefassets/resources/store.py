@@ -30,6 +30,7 @@ from prefassets.resources.files import Files, Stored, files_of
 from prefassets.resources.sql_tables import (
     all_tables,
     create_empty,
+    empty_database,
     sql_literal,
     sql_tables,
     tables_read,
@@ -163,13 +164,14 @@ class Store(dg.ConfigurableResource):
                     raise
                 # DuckDB opens a file twice, and in a folder another may have taken its place in between: read that one.
 
+    @contextmanager
     def connect(
         self,
         tables: Collection[str] | None = None,
         current: bool = False,
         given: Mapping[str, pl.DataFrame] | None = None,
-    ) -> duckdb.DuckDBPyConnection:
-        """A DuckDB connection in memory that has `tables` (all, if None).
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection to a DuckDB database in memory that has `tables` (all, if None).
 
         Args:
             current: make the tables of `sql/` from what they read, now, instead of reading what was last materialised.
@@ -180,34 +182,36 @@ class Store(dg.ConfigurableResource):
             wanted = with_dependencies(wanted)
         given = given or {}
         made = set(given) | (set(sql_tables()) if current else set())
-        return self._connected(self.parts_of(wanted - made), wanted & made, given)
+        with self._connected(self.parts_of(wanted - made), wanted & made, given) as connection:
+            yield connection
 
+    @contextmanager
     def _connected(
         self, parts: Mapping[str, Sequence[Part]], made: Collection[str] = (), given: Mapping[str, pl.DataFrame] = {}
-    ) -> duckdb.DuckDBPyConnection:
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection that has the tables `parts` as they are stored and `made` from those or from what is given."""
         wanted = {*parts, *made}
         read_again = {read for name in wanted & set(sql_tables()) for read in sql_tables()[name].dependencies}
         paths = self.paths([part for of_table in parts.values() for part in of_table])
-        connection = duckdb.connect()
-        for name, table in all_tables().items():
-            if name not in wanted:
-                continue
-            schema, _ = name.split(".")
-            connection.execute(f"create schema if not exists {schema}")
-            if name in given:
-                rows = given[name]  # noqa: F841  DuckDB reads the variable by name
-                connection.execute(f"create table {name} as from rows")
-            elif name in made:
-                # Once, if others read it: DuckDB would inline nested views and misjudge the sizes of what it joins.
-                kind = "table" if name in read_again else "view"
-                connection.execute(f"create {kind} {name} as {sql_tables()[name].sql}")
-            elif parts[name]:
-                files = ", ".join(sql_literal(str(paths[part.name])) for part in parts[name])
-                connection.execute(f"create view {name} as from read_parquet([{files}], union_by_name = true)")
-            else:
-                create_empty(connection, table)
-        return connection
+        with empty_database() as connection:
+            for name, table in all_tables().items():
+                if name not in wanted:
+                    continue
+                schema, _ = name.split(".")
+                connection.execute(f"create schema if not exists {schema}")
+                if name in given:
+                    rows = given[name]  # noqa: F841  DuckDB reads the variable by name
+                    connection.execute(f"create table {name} as from rows")
+                elif name in made:
+                    # Once, if others read it: DuckDB would inline nested views and misjudge the sizes of what it joins.
+                    kind = "table" if name in read_again else "view"
+                    connection.execute(f"create {kind} {name} as {sql_tables()[name].sql}")
+                elif parts[name]:
+                    files = ", ".join(sql_literal(str(paths[part.name])) for part in parts[name])
+                    connection.execute(f"create view {name} as from read_parquet([{files}], union_by_name = true)")
+                else:
+                    create_empty(connection, table)
+            yield connection
 
     def parts(self, table: str) -> list[Part]:
         """The stored partitions of `table`; where a part belongs to an artifact, only of the result that stands."""

@@ -7,8 +7,21 @@ from enum import Enum
 from prefassets.domain.prism.cohorts import Matching
 from prefassets.domain.prism.splits import SPLITS
 from prefassets.domain.training.recipe import Hyperparameters, Lora, Recipe
+from prefassets.studies.hardware import GPU, Hardware
 
-__all__ = ["EVERYONE", "Cell", "Expected", "Gate", "Gates", "Hyperparameters", "Lora", "Matching", "OnFailure", "Study"]
+__all__ = [
+    "EVERYONE",
+    "Cell",
+    "Expected",
+    "Gate",
+    "Gates",
+    "Hardware",
+    "Hyperparameters",
+    "Lora",
+    "Matching",
+    "OnFailure",
+    "Study",
+]
 
 EVERYONE = "everyone"
 FOLDS = 5
@@ -100,13 +113,13 @@ class Cell:
 class Study:
     """One experiment: splits with what is expected of each, one method, one base model, seeds and folds.
 
-    `expected` names the splits; each is trained on group A and on group B, beside the baseline on everyone.
-    A study trains on all folds but one and is judged on that one. With `Matching.PAIRS`, A and B of a split learn from
-    equally many pairs, and so, taking equally many steps, see each equally often; with `Matching.SOURCES`, from equally
-    many of each source model, and are judged on such pairs too. The baseline learns from all. `variant_of` names the
-    study that this one repeats with one thing changed. `null_tolerance_pp` is how large (points) a difference may be
-    and still count as none. `gates` say what must hold before the verdicts are read. `deviations` says in plain words
-    what differs from the report it follows.
+    `expected` names the splits; each is trained on group A and on group B, beside the baseline on everyone. A study
+    trains on all folds but one and is judged on that one. With `Matching.PAIRS`, A and B of a split learn from equally
+    many pairs, and so, taking equally many steps, see each equally often; with `Matching.SOURCES`, from equally many of
+    each source model, and are judged on such pairs too. The baseline learns from all. `variant_of` names the study that
+    this one repeats with one thing changed. `null_tolerance_pp` is how large (points) a difference may be and still
+    count as none. `gates` say what must hold before the verdicts are read. `hardware` is what its jobs ask of a
+    cluster. `deviations` says in plain words what differs from the report it follows.
     """
 
     name: str
@@ -121,6 +134,7 @@ class Study:
     variant_of: str | None = None
     null_tolerance_pp: float = 5.0
     gates: Gates = Gates()
+    hardware: Hardware = GPU
     deviations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from prefassets.assets import model, verdicts, weights
+from prefassets.resources import models
 from prefassets.resources.store import Store
 from prefassets_tests import small_home
 
@@ -20,9 +21,7 @@ def materialize(store: Store, assets, **options) -> dg.ExecuteInProcessResult:
 
 @pytest.fixture
 def with_answers(small_store, monkeypatch):
-    from prefassets.domain.training import on_policy
-
-    monkeypatch.setattr(on_policy, "PROMPTS", 20)
+    monkeypatch.setattr(models, "ON_POLICY_PROMPTS", 20)
     assert materialize(small_store, [model.on_policy], partition_key=REFERENCE).success
     return small_store
 

@@ -349,7 +349,14 @@ def test_power_counts_the_pairs_that_are_judged_which_matching_by_source_makes_f
 
 def stored_verdict(store):
     """As the SQL assets would write it: today's cells beside the estimates that are stored."""
-    return verdicts(store.connect(VERDICT, current=True))
+    with store.connect(VERDICT, current=True) as connection:
+        return verdicts(connection)
+
+
+def ask(store, tables):
+    """Have current tables made, and look at none."""
+    with connect_current(store, tables):
+        pass
 
 
 def test_a_cell_that_changed_since_the_estimate_makes_every_verdict_of_the_study_say_so(home):
@@ -388,11 +395,11 @@ def test_current_verdicts_estimate_exactly_the_studies_that_are_outdated(home, e
     for cell in cells_of(OTHER, "age", {42, 123}):
         finish(home, cell)
     assert dg.materialize([estimate], resources={"store": home}).success  # of tables that were never written: none
-    connect_current(home, VERDICT)
+    ask(home, VERDICT)
     assert estimated[-2:] == ["demo", OTHER.name]
     materialize(home)
     estimated.clear()
-    connect_current(home, VERDICT)
+    ask(home, VERDICT)
     assert estimated == []
     finish(home, cells_of(OTHER, "age", {42})[0], seed=1)
     before = home.read(estimates.TABLE)
@@ -407,22 +414,22 @@ def test_current_verdicts_estimate_exactly_the_studies_that_are_outdated(home, e
 def test_a_variant_is_outdated_when_what_it_is_compared_with_changes(repeated_home, estimated):
     materialize(repeated_home)
     estimated.clear()
-    connect_current(repeated_home, VERDICT)
+    ask(repeated_home, VERDICT)
     assert estimated == []
     finish(
         repeated_home, next(cell for cell in STUDY.cells if cell.cohort == "age.A"), seed=2
     )  # no split of the variant
-    connect_current(repeated_home, VERDICT)
+    ask(repeated_home, VERDICT)
     assert estimated == ["demo"]
     materialize(repeated_home)
     finish(repeated_home, cells_of(STUDY, "region")[0], seed=2)
     outdated = "The estimate is not of the cells and the plan that now count; materialise verdicts/estimate."
-    assert verdicts(repeated_home.connect(VERDICT, current=True), VARIANT.name)["region"]["sentence"] == outdated
-    with repeated_home.connect(["verdicts.method_change"], current=True) as connection:
+    with repeated_home.connect([*VERDICT, "verdicts.method_change"], current=True) as connection:
+        assert verdicts(connection, VARIANT.name)["region"]["sentence"] == outdated
         readings = connection.sql("select distinct reading from verdicts.method_change where readout = 'held_out'")
         assert readings.fetchall() == [(outdated,)]
     estimated.clear()
-    connect_current(repeated_home, VERDICT)
+    ask(repeated_home, VERDICT)
     assert estimated == ["demo", VARIANT.name]
 
 
@@ -446,11 +453,11 @@ def test_noise_is_simulated_again_exactly_where_what_it_is_made_of_changed(repea
     assert set(stored["split"]) == {"personalisation"}  # region expects no direction
     assert set(stored["study"]) == {VARIANT.name}
     assert simulated == [VARIANT.name]
-    connect_current(repeated_home, noise)
-    connect_current(repeated_home, VERDICT)
+    ask(repeated_home, noise)
+    ask(repeated_home, VERDICT)
     assert simulated == [VARIANT.name]
     finish(repeated_home, cells_of(STUDY, "personalisation")[0], lift=1.5, seed=2)
-    connect_current(repeated_home, noise)
+    ask(repeated_home, noise)
     assert simulated == [VARIANT.name] * 2
 
 

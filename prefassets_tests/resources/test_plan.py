@@ -91,10 +91,31 @@ def test_time_is_tokens_times_the_rate_of_the_cells_that_stand(trained):
 
 def test_every_device_is_told_apart(trained):
     say_they_cost(trained, 1 / 50, 4, cells=STUDY.cells[:3])
-    say_they_cost(trained, 1 / 5000, 4, "cuda:0", cells=STUDY.cells[3:])
+    say_they_cost(trained, 1 / 5000, 4, "NVIDIA L4", cells=STUDY.cells[3:])
     told = rows(trained)
     assert told["time on cpu"].startswith("50 tokens a second by 3 cells")
-    assert told["time on cuda:0"].startswith("5,000 tokens a second by 3 cells")
+    assert told["time on NVIDIA L4"].startswith("5,000 tokens a second by 3 cells")
+
+
+def test_gpu_hours_are_the_seconds_that_the_own_cells_of_a_study_took_on_a_gpu(trained):
+    say_they_cost(trained, 1 / 50, 4, cells=STUDY.cells[:4])
+    say_they_cost(trained, 1, 4, "NVIDIA L4", cells=LOST)
+    train(trained, TWIN)  # adopts, and so costs nothing
+    on_gpu = sum(trained.read("training.cells", cell.partition)["tokens"].item() for cell in LOST)
+    told = rows(trained)
+    spent = f"2 cells trained in {duration(on_gpu)} = {on_gpu / 3600:,.2f} GPU-hours, 1 run on 1 node"
+    assert told["spent on NVIDIA L4"] == spent
+    assert "GPU" not in told["spent on cpu"]
+    assert not [name for name in rows(trained, TWIN) if name.startswith("spent")]
+
+    for cell in LOST:
+        trained.discard(artifact(cell))
+        trained.discard(artifact(TWIN.cell(cell.key)))
+    say_they_cost(trained, 1, 2, "NVIDIA L4", cells=STUDY.cells[:4])
+    to_train = plan(trained).tokens(LOST)
+    assert rows(trained)["time on NVIDIA L4"].startswith(
+        f"about {duration(to_train)} = {to_train / 3600:,.2f} GPU-hours"
+    )
 
 
 def test_another_engine_was_not_measured(trained):

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from prefassets.resources.cells import artifact
-from prefassets.resources.reports import READS, write_page
+from prefassets.resources.reports import READS, wants_page, write_page
 from prefassets.resources.store import DataSource
 from prefassets.resources.tables import TABLES
-from prefassets.studies import wpo_demo
+from prefassets.studies import demo, wpo_demo
 
 STUDY = wpo_demo.STUDY
 OF_PASS = {"reference": STUDY.reference, "base_model": STUDY.base_model, "pair_id": "c.1", "tokens": 1}
@@ -52,3 +52,15 @@ def test_weights_on_a_page_are_those_of_the_base_model_of_now(store, now):
     said = page[page.index("Pairs of PRISM have a mean weight of") : page.index("does not say how much of the data")]
     other = "old" if now == "new" else "new"
     assert (said.count(WEIGHT[now]), said.count(WEIGHT[other])) == (2, 0)  # PRISM's pairs, and the model's own
+
+
+def test_a_page_goes_with_the_verdicts_once_a_cell_is_there_and_from_then_on(store):
+    store.pin(DataSource())
+    cell = STUDY.cells[0]
+    assert not wants_page(store, STUDY)
+    store.put(artifact(cell), {}, {"fingerprint": "f"})
+    assert [wants_page(store, study) for study in (STUDY, demo.STUDY)] == [True, False]
+    with store.connect(READS, current=True) as connection:
+        write_page(store, STUDY, connection)
+    store.discard(artifact(cell))
+    assert wants_page(store, STUDY), "the page still says that a cell is finished"

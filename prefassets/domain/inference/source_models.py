@@ -176,11 +176,11 @@ def _curve(tokens: pl.Series) -> Array:
 
 def _fit(weights: pl.DataFrame, columns: Array, use_correction: bool = True) -> Any:
     """Least squares of the weight by statsmodels, with errors clustered by user."""
-    import statsmodels.api as sm  # a second to import: only where it is used
+    from statsmodels.regression.linear_model import OLS  # slow to import: only where it is used
 
     groups = np.unique(weights["user_id"].to_numpy(), return_inverse=True)[1]
     clustered = {"groups": groups, "use_correction": use_correction}
-    return sm.OLS(weights["weight"].to_numpy(), columns).fit(cov_type="cluster", cov_kwds=clustered)
+    return OLS(weights["weight"].to_numpy(), columns).fit(cov_type="cluster", cov_kwds=clustered)
 
 
 def _told_apart(columns: Array) -> bool:

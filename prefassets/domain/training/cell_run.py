@@ -101,7 +101,7 @@ class CellRun:
             log=log_table(self.log, [self.learning_rate(step) for step in range(len(self.log))], self.cell),
             seconds=self.seconds,
             engine=ENGINE,
-            device=str(language_model.model.device),
+            device=language_model.device_name,
             train_pairs=len(self.pairs),
             steps=self.steps,
             tokens=sum(self.tokens_of_steps()),

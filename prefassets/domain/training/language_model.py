@@ -41,6 +41,12 @@ class LanguageModel:
         self.model.config.use_cache = False
         self.model.requires_grad_(False).eval().to(device())
 
+    @property
+    def device_name(self) -> str:
+        """`cpu`, or the GPU's name as its driver says it: what a rate of training is of."""
+        device = self.model.device
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], name: str, precision: str = "float32") -> "LanguageModel":
         """The model that `to_files` wrote; its revision is the digest of its weights."""

@@ -34,7 +34,6 @@ from prefassets.domain.training.pair_batch import PairTokens
 from prefassets.domain.training.quiet import quiet
 
 SAMPLED, GREEDY = "T = 1", "greedy"
-PROMPTS = 256  # enough for the mean weight of sampled pairs to within a few hundredths
 ANSWERS = {SAMPLED: 2, GREEDY: 1}  # to each prompt
 PLACES_AT_ONCE = {"cpu": 2**16, "cuda": 2**18}  # of texts in writing: what the model keeps of them fills the memory
 
