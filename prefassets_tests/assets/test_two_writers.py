@@ -22,7 +22,8 @@ from prefassets.studies import demo, wpo_demo
 CELL = demo.STUDY.cells[0]
 TWIN = next(cell for cell in wpo_demo.STUDY.cells if cell.cohort == CELL.cohort)
 WEIGHTS = "adapter_model.safetensors"
-PROVENANCE = {"engine": "none", "device": "cpu", "prism": "", "adopted_from": None}
+PLACE = {"node": "n", "pod": None, "image": None}
+PROVENANCE = {"engine": "none", "device": "cpu", "prism": "", "adopted_from": None, **PLACE}
 
 
 def recipe(pairs="pairs"):
