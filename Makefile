@@ -27,8 +27,8 @@ ui: $(STAMP) ## Dagster's web server and daemon on this home
 test: $(STAMP) ## the whole test suite, on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-demo: $(STAMP) ## the whole demo, and that it finds what was planted
-	$(BIN)/python -m pytest -m slow
+test-demo: $(STAMP) ## the whole demo, that it finds what was planted, and what else takes minutes
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 test-k8s: $(STAMP) ## studies on a Kubernetes cluster of loopback, with what goes wrong in clusters
 	$(BIN)/python -m pytest -m k8s -n 2 --dist loadfile

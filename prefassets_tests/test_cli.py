@@ -154,7 +154,7 @@ def test_a_home_refuses_another_source(demo_home):
         text=True,
     )
     assert done.returncode != 0
-    assert "leave it out (PREFASSETS_SCALE), or set PREFASSETS_HOME to a new folder" in done.stderr
+    assert "leave it out (PREFASSETS_SCALE), or set PREFASSETS_HOME to a new one" in done.stderr
 
 
 def test_a_home_of_a_version_with_other_columns_says_so_and_what_to_do(copied_home):

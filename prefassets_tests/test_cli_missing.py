@@ -126,6 +126,7 @@ def test_margins_of_another_held_out_set_are_scored_again_without_training(repai
     assert a["n"] == b["n"] > 5
 
 
+@pytest.mark.slow
 def test_a_study_that_repeats_another_says_what_changed_seed_for_seed_and_says_so_before_it_has_run(copied_home):
     before = copied_home.ok("verdicts", "wpo_demo")
     assert "Nothing to compare with yet: no split is judged in both wpo_demo and demo." in before
@@ -147,6 +148,7 @@ def test_a_study_that_repeats_another_says_what_changed_seed_for_seed_and_says_s
     assert page.count('id="weight') >= 4, "the four figures of the weights"
 
 
+@pytest.mark.slow
 def test_a_killed_run_loses_at_most_the_cells_in_training(copied_home):
     deleted = ["personalisation.A", "personalisation.B"]
     for cohort in deleted:
