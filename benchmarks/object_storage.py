@@ -39,6 +39,7 @@ def read_by_duckdb(home: str, local: str) -> int:
     files, parts = fsspec.filesystem("s3", use_listings_cache=False), _parts(home, local)
     with closing(duckdb.connect()) as connection:
         connection.register_filesystem(files)
+        connection.execute("set enable_progress_bar = false")
         return sum(
             len(connection.sql(f"from read_parquet({[f'{home}/{name}' for name in names]}, union_by_name = true)").pl())
             for names in parts
