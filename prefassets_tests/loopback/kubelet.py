@@ -11,7 +11,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -102,10 +102,12 @@ def _field(pod: Object, path: str) -> str:
 class Root:
     """A pod's files: volumes below one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, image_folders: Collection[str] = ()) -> None:
+        """`image_folders` are those that the image lets its user write to."""
         self.folder = folder
-        self.mounts = [SERVICE_ACCOUNT]
-        folder.mkdir(parents=True, exist_ok=True)
+        self.mounts = [SERVICE_ACCOUNT, *image_folders]
+        for path in ("/", *image_folders):
+            self.at(path).mkdir(parents=True, exist_ok=True)
 
     def mount(self, pod: Object, container: Object, find: Lookup, shared: Mapping[str, Path]) -> None:
         """Lay out the container's volumes; persistent claims lead to `shared`.

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from prefassets_tests.loopback.deployment import NAMESPACE, Deployment, deployed
+from prefassets_tests.deployments.chart import NAMESPACE
+from prefassets_tests.loopback.deployment import Deployment, deployed
 
 pytestmark = pytest.mark.k8s
 on_one_cluster = pytest.mark.xdist_group("faults")  # in one process of the test run, for they share a deployment
@@ -34,7 +35,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("faults")
-    with deployed(folder, settings=SETTINGS, environment={"PREFASSETS_START_SECONDS": "30"}) as deployment:
+    with deployed(folder, instance=SETTINGS, settings={"PREFASSETS_START_SECONDS": "30"}) as deployment:
         deployment.cluster.missing_images.add("registry.example/ghost:1")
         yield deployment
 
@@ -127,7 +128,7 @@ def test_a_minute_without_an_api_server_costs_no_run(tmp_path: Path, fault: str)
     """Whether a run is starting, about to start a step, or has one at work."""
     marks = tmp_path / "marks"
     marks.mkdir()
-    with deployed(tmp_path, settings=SETTINGS) as dagster:
+    with deployed(tmp_path, instance=SETTINGS) as dagster:
         at_work = dagster.launch("toy", work(marks, train=OUTAGE + 10))
         between = dagster.launch("toy", work(marks, prepare=20))
         step_pod(dagster, at_work)

@@ -40,7 +40,7 @@ def _tell(word: str, what: dict[str, object]) -> None:
 
 @cache
 def _pipe(owner: int) -> IO[str]:
-    """The pipe to the watchdog of this process; nobody else holds this end, so that it closes when this process ends."""
+    """The pipe to this process's watchdog; nobody else holds this end, so it closes when this process ends."""
     watchdog = subprocess.Popen(
         [sys.executable, "-S", __file__], stdin=subprocess.PIPE, text=True, bufsize=1, start_new_session=True
     )
