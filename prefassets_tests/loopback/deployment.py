@@ -158,7 +158,7 @@ class Deployment:
         reference = {"name": "prefassets-postgresql", "key": "postgresql-password"}
         return {"name": "DAGSTER_PG_PASSWORD", "valueFrom": {"secretKeyRef": reference}}
 
-    def wait_until_up(self, seconds: float = 60) -> None:
+    def wait_until_up(self, seconds: float) -> None:
         """Wait until the webserver has loaded the code location and the daemon has been heard of."""
 
         def up() -> bool:
@@ -198,6 +198,26 @@ class Deployment:
         assert said["__typename"] == "LaunchRunSuccess", said
         return said["run"]["runId"]
 
+    def backfill(self, assets: Sequence[Sequence[str]], partitions: Sequence[str]) -> str:
+        """Start a backfill of assets, as the web page does; its id."""
+        said = self.ask(
+            """mutation ($backfill: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $backfill) {
+                 __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
+            backfill={"assetSelection": [{"path": list(path)} for path in assets], "partitionNames": list(partitions)},
+        )["launchPartitionBackfill"]
+        assert said["__typename"] == "LaunchBackfillSuccess", said
+        return said["backfillId"]
+
+    def runs(self) -> list[dict[str, Any]]:
+        """All runs, oldest first: id, status, job, tags, and the assets that were asked for."""
+        said = self.ask(
+            """{ runsOrError { ... on Runs { results {
+                   runId status jobName tags { key value } assetSelection { path } } } } }"""
+        )
+        for run in said["runsOrError"]["results"]:
+            run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
+        return said["runsOrError"]["results"][::-1]
+
     def status(self, run: str) -> str:
         said = self.ask("query ($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }", run=run)
         return said["runOrError"]["status"]
@@ -211,6 +231,22 @@ class Deployment:
             run=run,
         )
         return said["logsForRun"]["events"]
+
+    def told(self, run: str) -> str:
+        """All that Dagster logged of a run, errors too."""
+        lines = []
+        for event in self.events(run):
+            error = event.get("error") or {}
+            lines += [
+                str(event.get("message")),
+                error.get("message", ""),
+                (error.get("cause") or {}).get("message", ""),
+            ]
+        return "\n".join(filter(None, lines))
+
+    def moment(self, run: str, kind: str) -> float:
+        """When Dagster logged the first event of this kind, in seconds since the epoch."""
+        return next(float(event["timestamp"]) / 1000 for event in self.events(run) if event.get("eventType") == kind)
 
     def wait_for(self, run: str, *statuses: str, seconds: float = 60) -> str:
         """Wait until a run has one of these statuses.
@@ -238,6 +274,7 @@ def deployed(
     module: str = "prefassets_tests.loopback.toy",
     nodes: Sequence[Node] = (Node("cpu-1"), Node("gpu-1", gpus=2)),
     timing: Timing = Timing(),  # noqa: B008
+    start_seconds: float = 120,
     **more: Any,
 ) -> Iterator[Deployment]:
     """A cluster with PostgreSQL and Dagster on it, all of it gone afterwards; `more` are fields of the deployment."""
@@ -247,7 +284,7 @@ def deployed(
         try:
             made = Deployment(cluster, server, database, module, **more)
             made.install()
-            made.wait_until_up()
+            made.wait_until_up(start_seconds)
             yield made
         finally:
             cluster.close()
