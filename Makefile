@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo ui test test-demo calibration bench-train check format clean
+.PHONY: help install demo ui test test-demo test-k8s calibration bench-train check format clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ test: $(STAMP) ## the whole test suite, on two cores
 
 test-demo: $(STAMP) ## the whole demo, and that it finds what was planted
 	$(BIN)/python -m pytest -m slow
+
+test-k8s: $(STAMP) ## studies on a Kubernetes cluster of loopback, with what goes wrong in clusters
+	$(BIN)/python -m pytest -m k8s -n 2 --dist loadfile
 
 calibration: $(STAMP) ## how often verdicts are wrong, and how often they find what is there
 	$(BIN)/python -m benchmarks.calibration

@@ -19,9 +19,9 @@ import polars as pl
 from prefassets.domain.training import encoding, scoring, train
 from prefassets.domain.training.encoding import encode_pairs
 from prefassets.domain.training.scoring import AdapterToScore
-from prefassets.launch import Launcher
 from prefassets.resources.cells import artifact, unfinished
 from prefassets.resources.store import Store
+from prefassets.runs.here import Launcher
 from prefassets.studies import all_studies
 
 STUDY = all_studies()["demo"]

@@ -21,11 +21,11 @@ from prefassets.studies import all_studies
 from prefassets.studies.study import Matching, Study
 
 if TYPE_CHECKING:
-    from prefassets.in_flight import Run
-    from prefassets.launch import Launcher
     from prefassets.resources.cells import CellState
     from prefassets.resources.store import Store
-    from prefassets.runs import Runs
+    from prefassets.runs.here import Launcher
+    from prefassets.runs.in_flight import Run
+    from prefassets.runs.runs import Runs
 
 DEMO_SCALE = 0.4
 
@@ -144,7 +144,7 @@ def _home_in_use() -> "Store":
 
 
 def _launcher() -> "Launcher":
-    from prefassets.launch import Launcher
+    from prefassets.runs.here import Launcher
 
     return Launcher()
 
@@ -239,14 +239,14 @@ def missing(study: Study, stale: bool, launch: bool, again: bool, form: str) -> 
 
 def _in_flight(study: Study, states: list["CellState"], needed: bool) -> dict[str, "Run"]:
     """Which of these cells are in flight, by key. That Dagster cannot be asked is an error only if it is `needed`."""
-    from prefassets.in_flight import cells_in_flight
+    from prefassets.runs.in_flight import cells_in_flight
 
     if settings().dagster is None:
-        from prefassets.launch import runs_here
+        from prefassets.runs.here import runs_here
 
         return cells_in_flight(study, states, runs_here(settings()))
-    from prefassets.graphql import DagsterNotReached
-    from prefassets.remote import DagsterElsewhere
+    from prefassets.runs.elsewhere import DagsterElsewhere
+    from prefassets.runs.graphql import DagsterNotReached
 
     try:
         return cells_in_flight(study, states, DagsterElsewhere(settings()).in_flight())
@@ -270,7 +270,7 @@ def _print_missing(states: list["CellState"], in_flight: dict[str, "Run"], form:
         rows = [(state.cell.key, state.state, reason) for state, reason in zip(states, reasons, strict=True)]
         show(pl.DataFrame(rows, columns, orient="row"), form)
     if in_flight:
-        from prefassets.in_flight import told
+        from prefassets.runs.in_flight import told
 
         click.echo(f"of {len(states)} cells {told(in_flight)}", err=True)
 
@@ -282,7 +282,7 @@ def _launch(study: Study, stale: bool, again: bool) -> None:
     _say(str(_store().source(settings().prism, settings().scale, settings().seed)))
     runs: Runs
     if settings().dagster is not None:
-        from prefassets.remote import DagsterElsewhere
+        from prefassets.runs.elsewhere import DagsterElsewhere
 
         runs = elsewhere = DagsterElsewhere(settings())
         elsewhere.check(study)
@@ -306,7 +306,7 @@ def ui(options: tuple[str, ...]) -> None:
 
     With PREFASSETS_DAGSTER set, print that address instead: two daemons on one home would both judge it.
     """
-    from prefassets.launch import prepare_dagster_home
+    from prefassets.runs.here import prepare_dagster_home
 
     if settings().dagster is not None:
         click.echo(settings().dagster)
@@ -644,7 +644,7 @@ def doctor(form: str) -> None:
 
     findings = examine(settings())
     if settings().dagster is not None:
-        from prefassets.remote import DagsterElsewhere
+        from prefassets.runs.elsewhere import DagsterElsewhere
 
         findings += DagsterElsewhere(settings()).findings()
     rows = [asdict(finding) for finding in findings]

@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _home_is_absolute(cls, home: str) -> str:
-        return home if is_url(home) else str(Path(home).expanduser().absolute())
+        return home.rstrip("/") if is_url(home) else str(Path(home).expanduser().absolute())
 
     @field_validator("prism")
     @classmethod
@@ -104,11 +104,6 @@ class Settings(BaseSettings):
         if address.username is not None:
             raise ValueError("it must not hold a user or password; PREFASSETS_DAGSTER_TOKEN is for that")
         return dagster.rstrip("/").removesuffix("/graphql")
-
-    @property
-    def home_uri(self) -> str:
-        """The home's URL, or its absolute path."""
-        return self.home.rstrip("/")
 
     @property
     def dagster_home(self) -> Path:

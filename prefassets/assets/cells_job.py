@@ -73,7 +73,7 @@ def cells_job(study: Study) -> dg.JobDefinition:
 
     @dg.job(
         name=job_name(study),
-        tags={HOME: settings().home_uri},
+        tags={HOME: settings().home},
         description=f"Train and score the listed cells of {study.name}: `prefassets missing {study.name} --launch`.",
     )
     def job() -> None:

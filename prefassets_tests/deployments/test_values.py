@@ -15,7 +15,7 @@ from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig, co
 from kubernetes.client import ApiClient
 
 from prefassets.assets.gpu import job_tags
-from prefassets.launch import DAGSTER_YAML
+from prefassets.runs.here import DAGSTER_YAML
 from prefassets.studies.hardware import GPU
 from prefassets_tests.deployments import chart
 from prefassets_tests.deployments.manifests import VERSIONS, validated

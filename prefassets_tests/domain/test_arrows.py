@@ -27,8 +27,8 @@ FORBIDDEN = {  # folder -> what nothing in it may import
         "prefassets.cli",
     ),
     "report": ("dagster", "duckdb", "pathlib", "os", "prefassets.assets", "prefassets.resources", "prefassets.cli"),
-    "resources": ("prefassets.assets", "prefassets.cli", "prefassets.definitions"),
-    "assets": ("prefassets.cli", "prefassets.definitions", "prefassets.launch"),
+    "resources": ("prefassets.assets", "prefassets.cli", "prefassets.definitions", "prefassets.runs"),
+    "assets": ("prefassets.cli", "prefassets.definitions", "prefassets.runs"),
 }
 
 

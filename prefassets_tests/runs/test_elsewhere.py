@@ -14,11 +14,10 @@ import dagster as dg
 import pytest
 from dagster._daemon.types import DaemonHeartbeat
 
-from prefassets import remote
-from prefassets.graphql import DagsterNotReached
-from prefassets.remote import DagsterElsewhere, OtherDefinitions, OtherHome
 from prefassets.resources.cells import CellState
-from prefassets.runs import RunFailed
+from prefassets.runs.elsewhere import DagsterElsewhere, OtherDefinitions, OtherHome
+from prefassets.runs.graphql import DagsterNotReached
+from prefassets.runs.runs import RunFailed
 from prefassets.settings import Settings
 from prefassets_tests.loopback.webserver import free_port, make_dagster_home, webserver
 from prefassets_tests.short_demo import demo
@@ -73,7 +72,7 @@ def serving(demo_home, tmp_path_factory):
 @pytest.fixture
 def elsewhere(serving, monkeypatch):
     """The same with a daemon that was there a moment ago, and no run."""
-    monkeypatch.setattr(remote, "PAUSE", 0.2)
+    monkeypatch.setattr("prefassets.runs.elsewhere.PAUSE", 0.2)
     serving.instance.run_storage.wipe()
     serving.instance.wipe_daemon_heartbeats()
     serving.heartbeat(seconds_ago=1)
@@ -216,7 +215,7 @@ def test_a_workspace_without_prefassets_names_what_it_has_and_what_failed_to_loa
 def test_a_server_that_goes_away_is_waited_for_and_then_named_with_the_run(elsewhere, monkeypatch):
     client = elsewhere.client()
     client._graphql.address = f"http://127.0.0.1:{free_port()}"
-    monkeypatch.setattr(remote, "PATIENCE", 0.5)
+    monkeypatch.setattr("prefassets.runs.elsewhere.PATIENCE", 0.5)
     with pytest.raises(DagsterNotReached, match=r"Run 1234abcd \(files\) goes on there"):
         list(client._wait("1234abcd-0000", "files"))
 

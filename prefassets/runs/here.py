@@ -17,17 +17,17 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from prefassets.in_flight import UNFINISHED, Run
 from prefassets.resources.cells import CellState
 from prefassets.resources.progress import keep_terminal
 from prefassets.resources.reports import wants_page
 from prefassets.resources.store import Store
-from prefassets.runs import LABEL, RunFailed, Runs, in_runs, keys_of, what_of_cells
+from prefassets.runs.in_flight import UNFINISHED, Run
+from prefassets.runs.runs import LABEL, RunFailed, Runs, in_runs, keys_of, what_of_cells
 from prefassets.settings import Settings, settings
 from prefassets.studies import all_studies
 from prefassets.studies.study import Study
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 DAGSTER_YAML = next(
     path
     for path in (_PACKAGE / "deployments/local/dagster.yaml", _PACKAGE.parent / "deployments/local/dagster.yaml")

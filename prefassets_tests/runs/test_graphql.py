@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from prefassets.graphql import DagsterNotReached, GraphQL
+from prefassets.runs.graphql import DagsterNotReached, GraphQL
 from prefassets.settings import BadSetting, Settings, settings
 from prefassets_tests.loopback.misbehaving import SILENCE, full, http, saying, self_signed
 from prefassets_tests.loopback.webserver import free_port

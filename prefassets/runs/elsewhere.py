@@ -8,12 +8,12 @@ from typing import Any
 
 import dagster as dg
 
-from prefassets.graphql import DagsterNotReached, GraphQL
-from prefassets.in_flight import PARTITION, UNFINISHED, Run
 from prefassets.resources.cells import CellState
 from prefassets.resources.doctor import Finding
 from prefassets.resources.store import Part, Store
-from prefassets.runs import LABEL, RunFailed, Runs, in_runs, keys_of, what_of_cells
+from prefassets.runs.graphql import DagsterNotReached, GraphQL
+from prefassets.runs.in_flight import PARTITION, UNFINISHED, Run
+from prefassets.runs.runs import LABEL, RunFailed, Runs, in_runs, keys_of, what_of_cells
 from prefassets.settings import Settings
 from prefassets.studies import all_studies
 from prefassets.studies.study import Study
@@ -138,7 +138,7 @@ class DagsterElsewhere(Runs):
                     jobs = frozenset(job["name"] for job in repository["jobs"])
                     ours.append(Location(entry["name"], repository["name"], homes.pop(), jobs))
         if len(ours) > 1:
-            ours = [location for location in ours if location.home == self._chosen.home_uri] or ours
+            ours = [location for location in ours if location.home == self._chosen.home] or ours
         if not ours:
             raise DagsterNotReached(
                 f"{self.address} is a Dagster without prefassets. "
@@ -150,7 +150,7 @@ class DagsterElsewhere(Runs):
             homes_there = ", ".join(f"{location.name} ({location.home})" for location in ours)
             raise DagsterNotReached(
                 f"{self.address} has several code locations of prefassets, and none has this home, "
-                f"{self._chosen.home_uri}: {homes_there}. Set PREFASSETS_HOME to one of these."
+                f"{self._chosen.home}: {homes_there}. Set PREFASSETS_HOME to one of these."
             )
         return ours[0]
 
@@ -176,7 +176,7 @@ class DagsterElsewhere(Runs):
 
     def _check_home(self) -> None:
         """Two URLs must be equal. A folder may be mounted under other names; `make` sees whether it is the same."""
-        here, there = self._chosen.home_uri, self.location.home
+        here, there = self._chosen.home, self.location.home
         if here != there and "://" in here + there:
             raise OtherHome(
                 f"{self.address} keeps its tables and adapters in {there}, but this command reads {here}, so it would "
@@ -285,7 +285,7 @@ class DagsterElsewhere(Runs):
         yield from self._wait(run_id, what)
         if self._versions(assets) == before:
             raise OtherHome(
-                f"run {run_id[:8]} of {self.address} made {what}, yet nothing changed in {self._chosen.home_uri}, "
+                f"run {run_id[:8]} of {self.address} made {what}, yet nothing changed in {self._chosen.home}, "
                 f"which this command reads. The code location there writes to {self.location.home}: let "
                 f"PREFASSETS_HOME name the same place here."
             )
@@ -322,7 +322,7 @@ class DagsterElsewhere(Runs):
 
     def _homes(self) -> str:
         """What a failure may come from, where two folders are only hoped to be the same."""
-        here, there = self._chosen.home_uri, self.location.home
+        here, there = self._chosen.home, self.location.home
         return "" if here == there else f"\nThe code location works on {there}; this command reads {here}."
 
     def _why(self, run_id: str) -> str:

@@ -14,9 +14,9 @@ import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.dagster_run import DagsterRun
 
-from prefassets.in_flight import cells_in_flight, told
-from prefassets.launch import DAGSTER_YAML, runs_here
 from prefassets.resources.cells import CellState
+from prefassets.runs.here import DAGSTER_YAML, runs_here
+from prefassets.runs.in_flight import cells_in_flight, told
 from prefassets.settings import Settings
 from prefassets.studies import all_studies
 

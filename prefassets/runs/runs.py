@@ -8,9 +8,9 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from prefassets.domain.training.methods import METHODS
-from prefassets.in_flight import Run, cells_in_flight, told
 from prefassets.resources.cells import CellState, StudyData
 from prefassets.resources.store import Store
+from prefassets.runs.in_flight import Run, cells_in_flight, told
 from prefassets.settings import settings
 from prefassets.studies.study import Study
 
@@ -38,7 +38,7 @@ def in_runs(states: Sequence[CellState]) -> list[Sequence[CellState]]:
 
 
 class Runs(ABC):
-    """Where the runs of a home go: this machine (`Launcher`) or a Dagster elsewhere (`remote.DagsterElsewhere`)."""
+    """Where the runs of a home go: this machine (`Launcher`) or a Dagster elsewhere (`elsewhere.DagsterElsewhere`)."""
 
     def __init__(self, store: Store) -> None:
         self.store = store

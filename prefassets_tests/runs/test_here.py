@@ -10,7 +10,7 @@ from prefassets_tests.short_demo import ON_POLICY_PROMPTS
 
 LAUNCHED = """
 import json
-from prefassets.launch import Launcher, RunFailed
+from prefassets.runs.here import Launcher, RunFailed
 from prefassets.resources.cells import CellState
 from prefassets.studies import all_studies
 
@@ -70,7 +70,7 @@ from unittest.mock import patch
 import dagster as dg, polars as pl
 import prefassets_tests.short_demo
 import prefassets.assets.prism as prism
-from prefassets.launch import Launcher, RunFailed
+from prefassets.runs.here import Launcher, RunFailed
 from prefassets.studies import all_studies
 
 launcher = Launcher()
@@ -98,7 +98,7 @@ WEIGHED = """
 import json
 from dataclasses import replace
 import prefassets_tests.short_demo
-from prefassets.launch import Launcher
+from prefassets.runs.here import Launcher
 from prefassets.studies import all_studies
 
 launcher = Launcher()
