@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -38,14 +40,10 @@ INSTANCE = {
 }
 WITHOUT_CELLS = ("home.json", "tables/prism/", "tables/splits/", "tables/evidence/", "tables/studies/")
 BASE_MODEL = ("tables/model/base/", "tables/model/reference/", "artifacts/models/")
-ADAPTERS = "select cohort, seed, sha256 from training.adapters where study = 'demo'"
-MARGINS = "select cohort, seed, pair_id, margin from training.margins where study = 'demo'"
-STATES = "select split, state from verdicts.verdict where study = 'demo' order by split"
-
 TRAIN_HERE = """
 import sys
 import prefassets_tests.short_demo
-from prefassets.launch import Launcher
+from prefassets.runs.here import Launcher
 from prefassets.resources.cells import unfinished
 from prefassets.studies import all_studies
 
@@ -79,48 +77,49 @@ class Laptop:
 
 @dataclass
 class Story:
-    """The deployment, its home in the bucket, a laptop, and the same cells trained here."""
+    """The deployment, its home in the bucket, a laptop, and the same twelve cells trained here."""
 
     dagster: Deployment
     storage: ObjectStorage
     store: Store
     laptop: Laptop
-    here: Store
+    trained_here: Callable[[], Store]
 
-    def query(self, sql: str) -> pl.DataFrame:
-        return self.store.query(sql)
+    def new_run(self, known: Collection[str], seconds: float = 120, **tags: str) -> str:
+        """Id of the newest run that is not `known` and has these tags, once there is one."""
 
-    def run_of(self, wanted: Callable[[dict[str, Any]], bool], seconds: float = 90) -> str:
-        """Id of the newest run of this kind, once there is one."""
-        return self.dagster.cluster.wait(
-            lambda: [run["runId"] for run in self.dagster.runs() if wanted(run)], seconds, "such a run"
-        )[-1]
+        def found() -> list[str]:
+            runs = [run for run in self.dagster.runs() if run["runId"] not in known]
+            return [run["runId"] for run in runs if all(run["tags"].get(name) == tag for name, tag in tags.items())]
+
+        return self.dagster.cluster.wait(found, seconds, f"a run with {tags}")[-1]
+
+    def known(self) -> set[str]:
+        return {run["runId"] for run in self.dagster.runs()}
 
     def ended(self, run: str, seconds: float = 240) -> str:
         return self.dagster.wait_for(run, "SUCCESS", "FAILURE", "CANCELED", seconds=seconds)
 
-    def step_jobs(self, run: str) -> list[dict[str, Any]]:
-        return [
-            job for job in self.jobs(run) if job["metadata"]["labels"]["app.kubernetes.io/component"] == "step_worker"
-        ]
-
-    def jobs(self, run: str) -> list[dict[str, Any]]:
+    def jobs(self, run: str, component: str) -> list[dict[str, Any]]:
+        """A run's Jobs: its `run_worker`s or its `step_worker`s."""
+        labels = {"dagster/run-id": run, "app.kubernetes.io/component": component}
         every = self.dagster.cluster.objects("jobs", NAMESPACE)
-        return [job for job in every if job["metadata"]["labels"]["dagster/run-id"] == run]
+        return [job for job in every if labels.items() <= job["metadata"]["labels"].items()]
 
-    def step_pod(self, run: str, but: str = "") -> str:
-        """The running pod of the run's only step at work."""
-        return self.dagster.cluster.wait(
-            lambda: [
-                pod
-                for pod in self.dagster.cluster.running(
-                    **{"dagster/run-id": run, "app.kubernetes.io/component": "step_worker"}
-                )
-                if pod != but
-            ],
-            90,
-            "a step at work",
-        )[-1]
+    def pod(self, run: str, component: str = "step_worker", but: Collection[str] = ()) -> str:
+        """The running pod of a run, or of the step that it has at work."""
+
+        def running() -> list[str]:
+            labels = {"dagster/run-id": run, "app.kubernetes.io/component": component}
+            return [pod for pod in self.dagster.cluster.running(**labels) if pod not in but]
+
+        return self.dagster.cluster.wait(running, 120, f"a {component} of {run}")[-1]
+
+    def logs(self, run: str) -> str:
+        """What a run's pods printed."""
+        pods = self.dagster.cluster.objects("pods", NAMESPACE)
+        names = [pod["metadata"]["name"] for pod in pods if pod["metadata"]["labels"].get("dagster/run-id") == run]
+        return "\n".join(line for name in names for _, line in self.dagster.cluster.logs(NAMESPACE, name).lines)
 
 
 @pytest.fixture(scope="module")
@@ -149,31 +148,143 @@ def story(demo_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             settings={"PREFASSETS_HOME": home, "PREFASSETS_GPU_NODES": "{}", **PACKS},
             secret=keys,
         ) as dagster:
-            here = subprocess.Popen([sys.executable, "-c", TRAIN_HERE, *CELLS], env=environment, cwd=os.getcwd())
-            yield Story(
-                dagster,
-                storage,
-                Store(home=home, local=str(folder / "seen")),
-                Laptop(folder / "laptop", home, dagster.url, keys),
-                Store(home=str(folder / "here")),
-            )
-            assert here.wait(300) == 0
+            training = subprocess.Popen([sys.executable, "-c", TRAIN_HERE, *CELLS], env=environment, cwd=os.getcwd())
+
+            def trained_here() -> Store:
+                assert training.wait(300) == 0
+                return Store(home=str(folder / "here"))
+
+            store = Store(home=home, local=str(folder / "seen"))
+            yield Story(dagster, storage, store, Laptop(folder / "laptop", home, dagster.url, keys), trained_here)
+            training.kill()
 
 
 def test_a_backfill_of_twelve_cells_is_a_gpu_job_for_each_step(story: Story) -> None:
     """Although the object storage answers 503 to everything for a while, as soon as training begins."""
     story.dagster.backfill([("demo", "adapters"), ("demo", "margins")], CELLS)
-    run = story.run_of(lambda run: "dagster/backfill" in run["tags"])
-    story.step_pod(run)
+    run = story.new_run(())
+    story.pod(run)
     story.storage.forget()
-    story.dagster.cluster.wait(lambda: story.storage.count("GET", "artifacts/models"), 60, "training")
+    story.dagster.cluster.wait(lambda: story.storage.count("GET", "artifacts/models"), 120, "training")
+    before = len(story.storage.requests)
     story.storage.busy(seconds=12)
-    assert story.ended(run) == "SUCCESS"
-    (run_job,) = [job for job in story.jobs(run) if job not in story.step_jobs(run)]
-    steps = story.step_jobs(run)
+    assert story.ended(run) == "SUCCESS", story.dagster.told(run)
+    assert len(story.storage.requests) > before
+    (run_job,) = story.jobs(run, "run_worker")
+    assert "nvidia.com/gpu" not in str(run_job)
+    steps = story.jobs(run, "step_worker")
     assert len(steps) == 2
+    for job in [run_job, *steps]:
+        assert job["spec"]["ttlSecondsAfterFinished"] > 0
     for job in steps:
         (container,) = job["spec"]["template"]["spec"]["containers"]
         assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
-        assert job["spec"]["ttlSecondsAfterFinished"] > 0
-    assert "nvidia.com/gpu" not in str(run_job)
+
+
+def test_each_cell_says_where_it_was_trained(story: Story) -> None:
+    rows = story.store.query("from training.cells where study = 'demo'").to_dicts()
+    assert sorted(f"{row['cohort']}|{row['seed']}" for row in rows) == sorted(CELLS)
+    jobs = {job["metadata"]["name"] for run in story.known() for job in story.jobs(run, "step_worker")}
+    for row in rows:
+        assert row["run_id"] in story.known()
+        assert row["pod"].rpartition("-")[0] in jobs
+        assert row["node"] == "gpu-1"
+        assert row["image"].startswith("registry.example/prefassets@sha256:")
+        assert row["device"] == "cpu"
+        assert row["seconds"] > 0
+        assert row["cells_in_pack"] == 4
+
+
+def test_the_same_packs_give_the_same_adapters_as_here(story: Story) -> None:
+    """Byte for byte, wherever they are trained."""
+    digests = "select cohort, seed, sha256 from training.adapters where study = 'demo' order by all"
+    here = story.trained_here()
+    assert story.store.query(digests).rows() == here.query(digests).rows()
+    assert len(here.query(digests)) == len(CELLS)
+
+
+def test_verdicts_follow_in_one_pod_although_it_is_killed(story: Story) -> None:
+    """The sensor starts a run without a GPU; run monitoring gives it another pod, and the run makes all of it."""
+    run = story.new_run((), 120, **{"dagster/sensor_name": "after_any_change"})
+    pod = story.pod(run, "run_worker")
+    story.dagster.cluster.wait(lambda: "STEP_SUCCESS" in kinds(story, run), 120, "the run at work")
+    killed = time.time()
+    story.dagster.cluster.kill(NAMESPACE, pod)
+    assert story.ended(run) == "SUCCESS", story.dagster.told(run)
+    print(f"resumed: {time.time() - killed:.0f} s from the kill to the end of run {run}")
+    assert len(story.jobs(run, "run_worker")) == 2
+    assert story.jobs(run, "step_worker") == []
+    settled(story)
+    with duckdb.connect(str(story.store.local_file("warehouse.duckdb")), read_only=True) as database:
+        cells = "select count(*), count(distinct (cohort, seed)) from training.cells where study = 'demo'"
+        assert database.execute(cells).fetchall() == [(len(CELLS), len(CELLS))]
+        assert database.execute("select count(*) from verdicts.verdict where study = 'demo'").fetchall() == [(4,)]
+    assert b"personalisation" in Path(story.store.local_file("reports/demo.html") or "").read_bytes()
+
+
+def kinds(story: Story, run: str) -> list[str]:
+    """Kinds of events that Dagster logged of a run."""
+    return [event["eventType"] for event in story.dagster.events(run) if "eventType" in event]
+
+
+def settled(story: Story, seconds: float = 240) -> None:
+    """Wait until the sensor has nothing left to do: its last run has seen every cell that is finished."""
+    finished = "select count(*) from training.cells where study = 'demo'"
+
+    def done() -> bool:
+        runs = story.dagster.runs()
+        if any(run["status"] not in ("SUCCESS", "FAILURE", "CANCELED") for run in runs):
+            return False
+        assert "FAILURE" not in [run["status"] for run in runs if "dagster/sensor_name" in run["tags"]]
+        published = story.store.local_file("warehouse.duckdb")
+        if published is None:
+            return False
+        with duckdb.connect(str(published), read_only=True) as database:
+            return database.execute(finished).fetchall() == story.store.query(finished).rows()
+
+    story.dagster.cluster.wait(done, seconds, "verdicts")
+
+
+def test_cells_that_a_failed_pod_left_missing_are_finished_by_one_command(story: Story) -> None:
+    """The pod dies at each of its tries; then two runs of the same cells, at once."""
+    assert sorted(story.laptop.missing()) == sorted(OTHERS)
+    known = story.known()
+    story.laptop.run("missing", "demo", "--launch")
+    run, killed = story.new_run(known, **{"prefassets/home": story.laptop.home}), []
+    for _ in range(3):
+        killed.append(story.pod(run, but=killed))
+        story.dagster.cluster.kill(NAMESPACE, killed[-1])
+    assert story.ended(run) == "FAILURE"
+    assert f"its pod {killed[-1]} on node gpu-1 ended with exit code 137" in story.dagster.told(run)
+    assert sorted(story.laptop.missing()) == sorted(OTHERS)
+
+    known = story.known()
+    first = story.laptop.run("missing", "demo", "--launch")
+    one = story.new_run(known, **{"prefassets/home": story.laptop.home})
+    assert f"run {one[:8]} is queued: {len(OTHERS)} cells of demo" in first.stderr
+    assert (
+        f"of {len(OTHERS)} cells {len(OTHERS)} are in flight: run {one[:8]}"
+        in story.laptop.run("missing", "demo").stderr
+    )
+    story.laptop.run("missing", "demo", "--launch", "--again")
+    two = story.new_run({*known, one}, **{"prefassets/home": story.laptop.home})
+    assert [story.ended(one), story.ended(two)] == ["SUCCESS", "SUCCESS"]
+    assert story.laptop.missing() == []
+    for table in ("training.cells", "training.adapters"):
+        cells = f"select count(*), count(distinct (cohort, seed)) from {table} where study = 'demo'"
+        assert story.store.query(cells).rows() == [(27, 27)]
+    twice = "select cohort, seed, pair_id from training.margins where study = 'demo' group by all having count(*) > 1"
+    assert story.store.query(twice).is_empty()
+    print([line for run in (one, two) for line in story.logs(run).splitlines() if "its result stands" in line][:3])
+
+
+def test_margins_and_verdicts_are_those_of_a_laptop(story: Story, demo_home: Home) -> None:
+    """There, all cells were trained in one pack; here, in packs of four."""
+    settled(story)
+    margins = "select cohort, seed, pair_id, margin from training.margins where study = 'demo' order by all"
+    states = "select split, state from verdicts.verdict where study = 'demo' order by all"
+    there, here = Store(home=str(demo_home.folder)), story.store
+    both = there.query(margins).join(here.query(margins), on=["cohort", "seed", "pair_id"], validate="1:1")
+    assert len(both) == len(there.query(margins)) == len(here.query(margins))
+    assert both.select((pl.col("margin") - pl.col("margin_right")).abs().max()).item() < 1e-4
+    assert here.query(states).rows() == there.query(states).rows()

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -10,11 +10,9 @@ import dagster as dg
 import polars as pl
 
 from prefassets.studies import demo
+from prefassets_tests.loopback.herd import STEPS, STEPS_AT_ONCE, STUDY
 
-SEEDS = tuple(range(1, 35))
-STEPS, STEPS_AT_ONCE = 12, 3
-
-demo.STUDY = replace(demo.STUDY, seeds=SEEDS)
+demo.STUDY = STUDY
 
 from prefassets.assets import cells_job, training  # noqa: E402
 from prefassets.definitions import defs as real  # noqa: E402

@@ -1,4 +1,4 @@
-"""For code locations of tests: what they do not measure they do not wait for. Called before the definitions are read."""
+"""For code locations of tests, before they read the definitions: what is not measured is not waited for."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from prefassets.resources.kubernetes_steps import Patience
 
 
 def hurry() -> None:
-    """A run looks at its steps' pods every 2 s, not every 20 s, and a retry follows at once, not after half a minute."""
+    """A run looks at its steps' pods every 2 s, not every 20 s; a retry follows at once, not after half a minute."""
     gpu.RETRIES = dg.RetryPolicy(max_retries=gpu.RETRIES.max_retries, delay=0)
     watched = kubernetes_jobs.watched
 
