@@ -269,7 +269,7 @@ def put_cell(
     If another run has put an adapter of the same recipe there meanwhile, that one stands: it may be scored by now.
     """
     standing = store.record(artifact(cell))
-    if standing is not None and standing["fingerprint"] == recipe.fingerprint:
+    if standing is not None and not differences(standing["recipe"], recipe.as_dict()):
         _logger.warning("another run finished cell %s of %s first; its result stands", cell.key, cell.study)
         return
     result = new_result()
