@@ -4,6 +4,8 @@ The tests are one story in order: each begins where the one before it ended.
 """
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -49,8 +51,8 @@ from prefassets.studies import all_studies
 
 launcher, study = Launcher(), all_studies()["demo"]
 states = [state for state in unfinished(launcher.store, study) if state.cell.key in sys.argv]
-for line in launcher.train(study, states):
-    print(line)
+for seed in study.seeds:
+    list(launcher.train(study, [state for state in states if state.cell.seed == seed]))
 """
 
 
@@ -160,33 +162,37 @@ def story(demo_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_a_backfill_of_twelve_cells_is_a_gpu_job_for_each_step(story: Story) -> None:
-    """Although the object storage answers 503 to everything for a while, as soon as training begins."""
-    story.dagster.backfill([("demo", "adapters"), ("demo", "margins")], CELLS)
-    run = story.new_run(())
-    story.pod(run)
+    """Although the object storage answers 503 to everything for a while, as soon as training begins.
+
+    Dagster makes a run of each seed of a backfill: it names a run's cells by a range, and seeds come first in it.
+    """
+    backfill = story.dagster.backfill([("demo", "adapters"), ("demo", "margins")], CELLS)
+    story.pod(story.new_run((), **{"dagster/backfill": backfill}))
     story.storage.forget()
     story.dagster.cluster.wait(lambda: story.storage.count("GET", "artifacts/models"), 120, "training")
     before = len(story.storage.requests)
     story.storage.busy(seconds=12)
-    assert story.ended(run) == "SUCCESS", story.dagster.told(run)
+    runs = [run["runId"] for run in story.dagster.runs() if run["tags"].get("dagster/backfill") == backfill]
+    assert len(runs) == len(demo.STUDY.seeds)
+    for run in runs:
+        assert story.ended(run) == "SUCCESS", story.dagster.told(run)
+        (run_job,) = story.jobs(run, "run_worker")
+        assert "nvidia.com/gpu" not in str(run_job)
+        steps = story.jobs(run, "step_worker")
+        assert len(steps) == 2
+        for job in steps:
+            (container,) = job["spec"]["template"]["spec"]["containers"]
+            assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert len(story.storage.requests) > before
-    (run_job,) = story.jobs(run, "run_worker")
-    assert "nvidia.com/gpu" not in str(run_job)
-    steps = story.jobs(run, "step_worker")
-    assert len(steps) == 2
-    for job in [run_job, *steps]:
-        assert job["spec"]["ttlSecondsAfterFinished"] > 0
-    for job in steps:
-        (container,) = job["spec"]["template"]["spec"]["containers"]
-        assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
 
 def test_each_cell_says_where_it_was_trained(story: Story) -> None:
     rows = story.store.query("from training.cells where study = 'demo'").to_dicts()
     assert sorted(f"{row['cohort']}|{row['seed']}" for row in rows) == sorted(CELLS)
     jobs = {job["metadata"]["name"] for run in story.known() for job in story.jobs(run, "step_worker")}
+    runs = story.known()
     for row in rows:
-        assert row["run_id"] in story.known()
+        assert row["run_id"] in runs
         assert row["pod"].rpartition("-")[0] in jobs
         assert row["node"] == "gpu-1"
         assert row["image"].startswith("registry.example/prefassets@sha256:")
@@ -288,3 +294,22 @@ def test_margins_and_verdicts_are_those_of_a_laptop(story: Story, demo_home: Hom
     assert len(both) == len(there.query(margins)) == len(here.query(margins))
     assert both.select((pl.col("margin") - pl.col("margin_right")).abs().max()).item() < 1e-4
     assert here.query(states).rows() == there.query(states).rows()
+
+
+PAGE = Path("deployments/README.md").read_text()
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL) for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("prefassets ")])
+def test_the_owner_s_page_is_true_on_the_laptop(story: Story, command: str) -> None:
+    done = story.laptop.run(*shlex.split(command)[1:])
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("kubectl") and " get " in line])
+def test_the_owner_s_page_is_true_in_the_cluster(story: Story, tmp_path: Path, command: str) -> None:
+    environment = os.environ | {"KUBECONFIG": str(story.dagster.server.kubeconfig(tmp_path / "config"))}
+    done = subprocess.run(shlex.split(command), env=environment, capture_output=True, text=True, timeout=60, check=True)
+    for pod in ("code", "daemon", "webserver"):
+        assert re.search(rf"{pod}\s+1/1\s+Running", done.stdout)

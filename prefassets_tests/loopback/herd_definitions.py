@@ -14,12 +14,13 @@ from prefassets_tests.loopback.herd import STEPS, STEPS_AT_ONCE, STUDY
 
 demo.STUDY = STUDY
 
+from prefassets import definitions  # noqa: E402
 from prefassets.assets import cells_job, training  # noqa: E402
-from prefassets.definitions import defs as real  # noqa: E402
 from prefassets.resources.cells import StudyData, artifact  # noqa: E402
 from prefassets.resources.kubernetes_jobs import kubernetes_jobs  # noqa: E402
 from prefassets.resources.store import Store  # noqa: E402
 from prefassets.resources.tables import TABLES  # noqa: E402
+from prefassets.settings import settings  # noqa: E402
 from prefassets.studies.study import Cell  # noqa: E402
 
 
@@ -84,4 +85,9 @@ def crowd() -> None:
         dg.op(name=f"step_{number}", tags={"dagster-k8s/config": GPU})(lambda: None)()
 
 
-defs = dg.Definitions.merge(real, dg.Definitions(jobs=[crowd]))
+# Without the sensor: verdicts on so many cells would take most of the time.
+defs = dg.Definitions(
+    jobs=[cells_job.cells_job(STUDY), crowd],
+    resources={"store": Store(home=settings().home)},
+    executor=definitions.chosen_executor(),
+)
