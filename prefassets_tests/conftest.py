@@ -20,9 +20,19 @@ SMALL = "0.1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files whose tests run commands go first: of two processes, none is to have a long file left for the end."""
-    running = {item.path for item in items if {"demo_home", "empty_home"} & set(getattr(item, "fixturenames", ()))}
-    items.sort(key=lambda item: item.path not in running)
+    """Files in such an order that two processes end together.
+
+    Files whose tests run commands take longest, so they go early. The first makes the demo's home, which the others
+    wait for: meanwhile the other process has the trainer's tests.
+    """
+    running = [item.path for item in items if {"demo_home", "empty_home"} & set(getattr(item, "fixturenames", ()))]
+
+    def place(item: pytest.Item) -> int:
+        if item.path in running:
+            return 0 if item.path == running[0] else 2
+        return 1 if item.path.parent.name == "training" else 3
+
+    items.sort(key=place)
 
 
 @dataclass(frozen=True)
