@@ -1,6 +1,7 @@
 """Servers on loopback that are not what was hoped for: they say one fixed thing, or nothing at all."""
 
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -38,7 +39,7 @@ def saying(answer: bytes | None, tls: ssl.SSLContext | None = None, port: int = 
             with suppress(OSError):
                 if tls is not None:
                     connection = tls.wrap_socket(connection, server_side=True)
-                asked.append(connection.recv(65_536).decode(errors="replace"))
+                asked.append(_request(connection).decode(errors="replace"))
                 if answer is not SILENCE:
                     connection.sendall(answer)
                     connection.close()
@@ -51,6 +52,18 @@ def saying(answer: bytes | None, tls: ssl.SSLContext | None = None, port: int = 
         thread.join(10)
         for connection in held:
             connection.close()
+
+
+def _request(connection: socket.socket) -> bytes:
+    """A whole HTTP request, or the first bytes of anything else. What stays unread would cost the client its answer."""
+    received = b""
+    while chunk := connection.recv(65_536):
+        received += chunk
+        head, ended, body = received.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        if not received.startswith(b"POST") or (ended and len(body) >= int(length[1] if length else 0)):
+            break
+    return received
 
 
 @contextmanager
