@@ -211,7 +211,7 @@ def test_the_same_packs_give_the_same_adapters_as_here(story: Story) -> None:
 
 def test_verdicts_follow_in_one_pod_although_it_is_killed(story: Story) -> None:
     """The sensor starts a run without a GPU; run monitoring gives it another pod, and the run makes all of it."""
-    run = story.new_run((), 120, **{"dagster/sensor_name": "after_any_change"})
+    run = story.new_run((), 300, **{"dagster/sensor_name": "after_any_change"})
     pod = story.pod(run, "run_worker")
     story.dagster.cluster.wait(lambda: "STEP_SUCCESS" in kinds(story, run), 120, "the run at work")
     killed = time.time()

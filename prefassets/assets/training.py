@@ -176,6 +176,8 @@ def adopt_or_skip(store: Store, recipes: Mapping[Cell, Recipe], run_id: str) -> 
     standing = {digest(record["recipe"]): (name, record) for name, record in records.items() if "recipe" in record}
     for cell, recipe in recipes.items():
         own = records.get(artifact(cell))
+        if own is None or differences(own["recipe"], recipe.as_dict()):
+            own = store.record(artifact(cell))  # another run may have finished it by now
         if own is not None and not differences(own["recipe"], recipe.as_dict()):
             yield cell
         elif recipe.fingerprint in standing:

@@ -264,7 +264,11 @@ class Objects(Files):
         return []
 
     def fetched(self) -> int:
-        return sum(entry.stat().st_size for entry in _files_below(self._cache))
+        total = 0
+        for entry in _files_below(self._cache):
+            with suppress(FileNotFoundError):  # another process renamed or dropped it
+                total += entry.stat().st_size
+        return total
 
     # ---- the cache
 

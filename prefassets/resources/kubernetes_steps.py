@@ -90,21 +90,27 @@ class WatchedSteps(StepHandler):
             return CheckStepHealthResult.healthy()
         if job is None:
             return CheckStepHealthResult.unhealthy(f"its Kubernetes Job {name} is gone: somebody deleted it")
-        if job.status.failed:
+        if job.status.failed or has_failed(job):
             return CheckStepHealthResult.unhealthy(f"{cause(job, pods)}\n{self._details(name, namespace, pods)}")
         if job.status.succeeded and _seconds_since(job.status.completion_time) > self.patience.silent_success:
             return CheckStepHealthResult.unhealthy(f"its Kubernetes Job {name} is complete, but the step never said so")
-        for pod in pods:
-            wait = waiting(pod)
-            if wait is None:
-                continue
+        waits = [(f"its pod {pod.metadata.name}", wait) for pod in pods if (wait := waiting(pod)) is not None]
+        if not pods and not job.status.succeeded:
+            reason = "Kubernetes has made none yet; a quota may not let it"
+            waits = [("a pod", Waiting(reason, _seconds_since(job.metadata.creation_timestamp), False))]
+        for who, wait in waits:
             most = self.patience.broken if wait.broken else self.patience.start
+            self._say(step_handler_context, name, f"{who} waits: {wait.reason}")
             if wait.seconds > most:
                 details = self._details(name, namespace, pods)
-                self.client.delete_job(name, namespace)  # else it could start after all, beside the next try
-                told = f"its pod {pod.metadata.name} did not start within {most:.0f} s: {wait.reason}"
+                try:
+                    self.client.delete_job(name, namespace)  # else it could start after all, beside the next try
+                except (ApiException, HTTPError) as error:
+                    if not passing(error):
+                        raise
+                    continue  # at the next look, then
+                told = f"{who} did not start within {most:.0f} s: {wait.reason}"
                 return CheckStepHealthResult.unhealthy(f"{told}\n{details}")
-            self._say(step_handler_context, name, f"Pod {pod.metadata.name} waits: {wait.reason}")
         return CheckStepHealthResult.healthy()
 
     def _say(self, context: StepHandlerContext, job: str, text: str) -> None:
@@ -151,6 +157,12 @@ def waiting(pod: V1Pod) -> Waiting | None:
     unplaced = [c for c in pod.status.conditions or [] if c.type == "PodScheduled" and c.status == "False"]
     reason = f"{unplaced[0].reason}: {unplaced[0].message}" if unplaced else "it is on a node that has not started it"
     return Waiting(reason, _seconds_since(pod.metadata.creation_timestamp), False)
+
+
+def has_failed(job: V1Job) -> bool:
+    """Whether a Job is over without success, even if it never had a pod that could be counted as failed."""
+    ended = ("Failed", "FailureTarget")
+    return any(found.type in ended and found.status == "True" for found in job.status.conditions or [])
 
 
 def cause(job: V1Job, pods: Sequence[V1Pod]) -> str:

@@ -283,12 +283,9 @@ class Store(dg.ConfigurableResource):
         self._put_record(artifact, {**record, "result": result, "files": found["files"]})
 
     def _put_record(self, artifact: str, record: Mapping[str, Any]) -> None:
-        before = self.record(artifact)
+        # What an earlier record named stays: somebody may be reading it, and a write that is repeated because its
+        # answer was lost may bring that record back. `unnamed` lists it.
         self._files.write(_record(artifact), json.dumps(record, indent=1, default=str).encode())
-        if before is not None and before["result"] != record["result"]:
-            # Nobody will name them again. Rows stay: they are small, and somebody may be reading them.
-            for name in before["files"]:
-                self._files.remove(_file(artifact, before["result"], name))
 
     def record(self, artifact: str) -> dict[str, Any] | None:
         """The record of a finished artifact, or None."""

@@ -123,7 +123,10 @@ def _write_adapters(store: Store, path: Path) -> int:
             "comment on table training.adapter_files is 'One row per adapter file; uri as in training.adapters.'"
         )
         for (uri,) in connection.execute("select uri from training.adapters order by uri").fetchall():
-            artifact = uri.removeprefix("artifacts/").rpartition("/")[0]
-            for name, content in store.files(artifact).items():
+            artifact, _, result = uri.removeprefix("artifacts/").rpartition("/")
+            record, files = store.finished(artifact)
+            if record["result"] != result:
+                raise RuntimeError(f"{artifact} was trained again while it was exported; export again")
+            for name, content in files.items():
                 connection.execute("insert into training.adapter_files values (?, ?, ?)", [uri, name, content])
         return _count(connection, "training.adapter_files")

@@ -283,7 +283,7 @@ class DagsterElsewhere(Runs):
             run_id = same.run_id
             yield f"{same} makes it already: {what}"
         yield from self._wait(run_id, what)
-        if self._versions(assets) == before:
+        if same is None and self._versions(assets) == before:
             raise OtherHome(
                 f"run {run_id[:8]} of {self.address} made {what}, yet nothing changed in {self._chosen.home}, "
                 f"which this command reads. The code location there writes to {self.location.home}: let "

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from types import SimpleNamespace
 
 import kubernetes as k8s
 import pytest
@@ -12,7 +13,7 @@ from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
 from kubernetes.client.models import V1Job
 from kubernetes.client.rest import ApiException
 
-from prefassets.resources.kubernetes_steps import Patience, PatientClient, cause, waiting
+from prefassets.resources.kubernetes_steps import Patience, PatientClient, WatchedSteps, cause, has_failed, waiting
 from prefassets_tests.loopback.client import Loopback, job, loopback_clusters
 from prefassets_tests.loopback.cluster import Node
 
@@ -128,3 +129,32 @@ def test_a_question_to_a_silent_server_has_a_time_limit(loopback: Loopback) -> N
     with loopback.server.silent(), pytest.raises(urllib3.exceptions.HTTPError):
         patient.find_job("any", "default")
     assert time.monotonic() - started < 5
+
+
+def test_a_job_that_gets_no_pod_is_given_up_in_time_says_why_and_is_deleted(loopback: Loopback) -> None:
+    """As where a quota or admission refuses its pod: nothing ever counts as failed then."""
+    loopback.run("orphan", "true", serviceAccountName="nobody")
+    handler = SimpleNamespace(
+        _get_k8s_step_job_name=lambda _: "orphan",
+        _get_container_context=lambda _: SimpleNamespace(namespace="default"),
+    )
+    steps = WatchedSteps(handler, Patience(start=4), client(loopback))  # type: ignore[arg-type]
+    said: list[str] = []
+    steps._say = lambda *told: said.append(told[-1])  # type: ignore[method-assign]
+    assert steps.check_step_health(None).is_healthy  # type: ignore[arg-type]
+
+    def given_up() -> bool:
+        found = steps.check_step_health(None)  # type: ignore[arg-type]
+        said.append(found.unhealthy_reason or "")
+        return not found.is_healthy
+
+    loopback.wait(given_up)
+    assert said[-1].startswith("a pod did not start within 4 s: Kubernetes has made none yet")
+    assert "FailedCreate" in said[-1]
+    assert loopback.batch.list_namespaced_job("default").items == []
+
+
+def test_a_job_that_failed_without_a_pod_to_count_has_failed(loopback: Loopback) -> None:
+    loopback.run("orphan", "true", serviceAccountName="nobody", activeDeadlineSeconds=1)
+    loopback.wait(lambda: has_failed(loopback.batch.read_namespaced_job("orphan", "default")))
+    assert "DeadlineExceeded" in cause(loopback.batch.read_namespaced_job("orphan", "default"), [])
