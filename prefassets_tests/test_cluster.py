@@ -69,7 +69,7 @@ class Laptop:
         command = [sys.executable, "-m", "prefassets_tests.short_demo", *arguments]
         told = {"PREFASSETS_HOME": self.home, "PREFASSETS_DAGSTER": self.dagster, **self.keys}
         machine = {"HOME": str(self.folder), "PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd()}
-        done = subprocess.run(command, env=machine | told, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env=machine | told, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
         return done
 
@@ -87,7 +87,7 @@ class Story:
     laptop: Laptop
     trained_here: Callable[[], Store]
 
-    def new_run(self, known: Collection[str], seconds: float = 120, **tags: str) -> str:
+    def new_run(self, known: Collection[str], seconds: float = 300, **tags: str) -> str:
         """Id of the newest run that is not `known` and has these tags, once there is one."""
 
         def found() -> list[str]:
@@ -99,7 +99,7 @@ class Story:
     def known(self) -> set[str]:
         return {run["runId"] for run in self.dagster.runs()}
 
-    def ended(self, run: str, seconds: float = 240) -> str:
+    def ended(self, run: str, seconds: float = 480) -> str:
         return self.dagster.wait_for(run, "SUCCESS", "FAILURE", "CANCELED", seconds=seconds)
 
     def jobs(self, run: str, component: str) -> list[dict[str, Any]]:
@@ -115,7 +115,7 @@ class Story:
             labels = {"dagster/run-id": run, "app.kubernetes.io/component": component}
             return [pod for pod in self.dagster.cluster.running(**labels) if pod not in but]
 
-        return self.dagster.cluster.wait(running, 120, f"a {component} of {run}")[-1]
+        return self.dagster.cluster.wait(running, 300, f"a {component} of {run}")[-1]
 
     def logs(self, run: str) -> str:
         """What a run's pods printed."""
@@ -169,7 +169,7 @@ def test_a_backfill_of_twelve_cells_is_a_gpu_job_for_each_step(story: Story) -> 
     backfill = story.dagster.backfill([("demo", "adapters"), ("demo", "margins")], CELLS)
     story.pod(story.new_run((), **{"dagster/backfill": backfill}))
     story.storage.forget()
-    story.dagster.cluster.wait(lambda: story.storage.count("GET", "artifacts/models"), 120, "training")
+    story.dagster.cluster.wait(lambda: story.storage.count("GET", "artifacts/models"), 300, "training")
     before = len(story.storage.requests)
     story.storage.busy(seconds=12)
     runs = [run["runId"] for run in story.dagster.runs() if run["tags"].get("dagster/backfill") == backfill]
@@ -213,7 +213,7 @@ def test_verdicts_follow_in_one_pod_although_it_is_killed(story: Story) -> None:
     """The sensor starts a run without a GPU; run monitoring gives it another pod, and the run makes all of it."""
     run = story.new_run((), 300, **{"dagster/sensor_name": "after_any_change"})
     pod = story.pod(run, "run_worker")
-    story.dagster.cluster.wait(lambda: "STEP_SUCCESS" in kinds(story, run), 120, "the run at work")
+    story.dagster.cluster.wait(lambda: "STEP_SUCCESS" in kinds(story, run), 300, "the run at work")
     killed = time.time()
     story.dagster.cluster.kill(NAMESPACE, pod)
     assert story.ended(run) == "SUCCESS", story.dagster.told(run)

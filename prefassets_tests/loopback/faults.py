@@ -26,5 +26,5 @@ def work(marks: Path, prepare: float = 0, train: float = 0) -> dict[str, Any]:
 def step_pod(dagster: Deployment, run: str, step: str = "train") -> str:
     """The running pod of a step, as soon as it runs."""
     return dagster.cluster.wait(
-        lambda: dagster.cluster.running(**{"dagster/run-id": run, "dagster/op": step}), 120, f"step {step}"
+        lambda: dagster.cluster.running(**{"dagster/run-id": run, "dagster/op": step}), 300, f"step {step}"
     )[-1]

@@ -17,7 +17,7 @@ from prefassets_tests.loopback.faults import monitored, step_pod, work
 
 pytestmark = pytest.mark.k8s
 
-NOTICED_WITHIN = 20 + 5  # the executor asks every 20 s; a Job has failed within a second of its pod
+NOTICED_WITHIN = 20 + 10  # the executor asks every 20 s; the rest is what a busy machine of tests takes
 START_SECONDS = 10
 SLOT_WITHIN = 15  # a waiting step asks for a slot ever more seldom, every 10 s at last
 CANNOT_START = {
@@ -45,7 +45,7 @@ def at_work(dagster: Deployment, marks: Path, seconds: float) -> tuple[str, str]
     """A run whose GPU step is at work, and that step's pod."""
     run = dagster.launch("toy", work(marks, train=seconds))
     pod = step_pod(dagster, run)
-    dagster.cluster.wait(lambda: list(marks.iterdir()), 60, "the step at work")
+    dagster.cluster.wait(lambda: list(marks.iterdir()), 180, "the step at work")
     return run, pod
 
 
@@ -68,7 +68,7 @@ def test_a_pod_that_cannot_start_is_given_up_in_time_and_says_why(
     dagster: Deployment, cannot_start: dict[str, str], job: str
 ) -> None:
     run = cannot_start[job]
-    assert dagster.wait_for(run, "SUCCESS", "FAILURE", seconds=120) == "FAILURE"
+    assert dagster.wait_for(run, "SUCCESS", "FAILURE", seconds=300) == "FAILURE"
     assert f"did not start within {START_SECONDS} s: {CANNOT_START[job]}" in dagster.told(run)
     waited = dagster.moment(run, "STEP_FAILURE") - dagster.moment(run, "STEP_WORKER_STARTING")
     assert waited < START_SECONDS + NOTICED_WITHIN

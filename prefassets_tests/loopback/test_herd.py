@@ -59,7 +59,7 @@ def test_three_hundred_cells_are_never_more_pods_than_there_are_gpus(
     runs = [run["runId"] for run in dagster.runs()]
     assert len(runs) == ceil(len(STUDY.cells) / chosen.cells_per_job)
     for run in runs:
-        assert dagster.wait_for(run, "SUCCESS", "FAILURE", seconds=240) == "SUCCESS", dagster.told(run)
+        assert dagster.wait_for(run, "SUCCESS", "FAILURE", seconds=480) == "SUCCESS", dagster.told(run)
 
     cells = "select count(*), count(distinct (cohort, seed)) from training.cells"
     assert store.query(cells).rows() == [(len(STUDY.cells), len(STUDY.cells))]
@@ -76,7 +76,7 @@ def test_three_hundred_cells_are_never_more_pods_than_there_are_gpus(
 
 def test_a_run_of_many_gpu_steps_has_no_more_at_once_than_it_may(dagster: Deployment) -> None:
     run = dagster.launch("crowd", {})
-    assert dagster.wait_for(run, "SUCCESS", "FAILURE", seconds=240) == "SUCCESS", dagster.told(run)
+    assert dagster.wait_for(run, "SUCCESS", "FAILURE", seconds=480) == "SUCCESS", dagster.told(run)
     steps = {COMPONENT: "step_worker", "dagster/run-id": run}
     assert sum(steps.items() <= life.labels.items() for life in dagster.cluster.lives.values()) == STEPS
     assert most_steps_at_once(dagster, run) == STEPS_AT_ONCE

@@ -40,7 +40,7 @@ def _outage(folder: Path, fault: str) -> None:
             starting = dagster.launch("toy", work(marks))
             time.sleep(OUTAGE)
         for run in (at_work, between, starting):
-            assert dagster.wait_for(run, "SUCCESS", "FAILURE", seconds=180) == "SUCCESS", dagster.told(run)
+            assert dagster.wait_for(run, "SUCCESS", "FAILURE", seconds=400) == "SUCCESS", dagster.told(run)
         assert len(list(marks.iterdir())) == 3
         assert len(dagster.cluster.jobs_created) == 3 * 3  # a run, two steps: nothing was started twice
 
