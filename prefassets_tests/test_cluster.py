@@ -235,7 +235,7 @@ def kinds(story: Story, run: str) -> list[str]:
 
 def settled(story: Story, seconds: float = 240) -> None:
     """Wait until the sensor has nothing left to do: its last run has seen every cell that is finished."""
-    finished = "select count(*) from training.cells where study = 'demo'"
+    finished = "select count(*), (select count(*) from training.margins where study = 'demo') from training.cells"
 
     def done() -> bool:
         runs = story.dagster.runs()
