@@ -7,26 +7,20 @@ fail as API servers do: silent, refusing connections, answering 503.
 import json
 import re
 import socket
-import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import kubernetes
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from prefassets_tests.loopback.certificates import self_signed
 from prefassets_tests.loopback.cluster import Cluster
 from prefassets_tests.loopback.objects import (
     KINDS,
@@ -67,7 +61,7 @@ class KubernetesServer:
         folder.mkdir(parents=True, exist_ok=True)
         self.cluster, self.token = cluster, "token-of-the-owner"
         self.requests: list[Request] = []
-        self.authority, self._tls = _certificates(folder)
+        self.authority, self._tls = self_signed(folder)
         self._answering = threading.Event()
         self._answering.set()
         self._failure: int | None = None
@@ -431,31 +425,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _handle
-
-
-def _certificates(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """A certificate for 127.0.0.1 signed by an authority of its own: the authority's file, and the server's TLS."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback-kubernetes")])
-    today = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(today - timedelta(days=1))
-        .not_valid_after(today + timedelta(days=30))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    authority, private = folder / "ca.crt", folder / "server.key"
-    authority.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority, private)
-    return authority, context

@@ -6,7 +6,8 @@ import pytest
 
 from prefassets.runs.graphql import DagsterNotReached, GraphQL
 from prefassets.settings import BadSetting, Settings, settings
-from prefassets_tests.loopback.misbehaving import SILENCE, full, http, saying, self_signed
+from prefassets_tests.loopback.certificates import self_signed
+from prefassets_tests.loopback.misbehaving import SILENCE, full, http, saying
 from prefassets_tests.loopback.webserver import free_port
 
 QUERY = "{ version }"
@@ -73,7 +74,7 @@ def test_https_where_http_is_spoken():
 
 
 def test_http_where_https_is_spoken(tmp_path):
-    with saying(http("200 OK", "{}"), self_signed(tmp_path)) as (port, _):
+    with saying(http("200 OK", "{}"), self_signed(tmp_path)[1]) as (port, _):
         assert "Was https:// meant?" in refusal(f"http://127.0.0.1:{port}")
     assert "it speaks HTTPS" in refusal_of(
         http("400 Bad Request", "<title>400</title>The plain HTTP request was sent to HTTPS port")
@@ -89,12 +90,12 @@ def test_a_redirect_to_https_says_which_address_to_set():
 
 
 def test_a_certificate_of_an_unknown_authority_and_one_that_is_made_known(tmp_path, monkeypatch):
-    tls = self_signed(tmp_path)
+    certificate, tls = self_signed(tmp_path)
     with saying(http("200 OK", '{"data": {"version": "1"}}'), tls) as (port, _):
         told = refusal(f"https://127.0.0.1:{port}")
         assert "certificate that is not trusted here" in told
         assert "REQUESTS_CA_BUNDLE" in told
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
         assert ask(f"https://127.0.0.1:{port}") == {"version": "1"}
 
 
