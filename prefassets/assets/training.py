@@ -183,7 +183,7 @@ def adopt_or_skip(store: Store, recipes: Mapping[Cell, Recipe], run_id: str) -> 
         elif recipe.fingerprint in standing:
             try:
                 adopt(store, cell, recipe, *standing[recipe.fingerprint], run_id)
-            except FileNotFoundError as gone:  # another run replaced the twin's adapter meanwhile, or somebody took it
+            except FileNotFoundError as gone:  # somebody removed the twin's adapter
                 _logger.warning("cell %s is trained, not adopted: %s", cell.key, gone)
             else:
                 yield cell

@@ -323,18 +323,11 @@ class Store(dg.ConfigurableResource):
             FileNotFoundError: the artifact is not finished, or a file of it is gone.
         """
         record = self._finished(artifact)
-        while True:
-            names = {_file(artifact, record["result"], name): name for name in record["files"]}
-            try:
-                found = self._files.local(dict.fromkeys(names))
-                if gone := names.keys() - found.keys():
-                    raise FileNotFoundError(f"{self._files.place(min(gone))} is gone, though a record names it")
-                return record, {names[name]: path.read_bytes() for name, path in found.items()}
-            except FileNotFoundError:
-                newer = self._finished(artifact)
-                if newer["result"] == record["result"]:
-                    raise
-                record = newer  # another result took its place while the files were being read
+        names = {_file(artifact, record["result"], name): name for name in record["files"]}
+        found = self._files.local(dict.fromkeys(names))
+        if gone := names.keys() - found.keys():
+            raise FileNotFoundError(f"{self._files.place(min(gone))} is gone, though a record names it")
+        return record, {names[name]: path.read_bytes() for name, path in found.items()}
 
     def _finished(self, artifact: str) -> dict[str, Any]:
         """The record of an artifact that must be finished."""
