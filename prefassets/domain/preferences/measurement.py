@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from prefassets.domain.preferences.rating_questions import FRAMINGS, OPTIONS
 from prefassets.domain.preferences.template import Template
 
 Asked = Literal["before", "after"]  # doing the tasks
@@ -33,6 +34,13 @@ class Stated:
     options: tuple[str, ...] = ("good_neutral_bad",)
     asked: tuple[Asked, ...] = ("after",)
     samples: int = 1
+
+    def __post_init__(self) -> None:
+        for what, given, known in (("framing", self.framings, FRAMINGS), ("options", self.options, OPTIONS)):
+            if unknown := sorted(set(given) - set(known)):
+                raise ValueError(f"no {what} {unknown}; there are {', '.join(known)} (rating_questions.py)")
+        if self.samples < 1:
+            raise ValueError(f"stated: samples is {self.samples}; it must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
