@@ -19,7 +19,8 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from prefassets.resources.tables import TABLES, Column, Table
+from prefassets.resources.table import Column, Table
+from prefassets.resources.tables import TABLES
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 SQL_FOLDER = next(folder for folder in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if folder.is_dir())

@@ -36,7 +36,7 @@ from prefassets.resources.sql_tables import (
     tables_read,
     with_dependencies,
 )
-from prefassets.resources.tables import Table
+from prefassets.resources.table import Table
 from prefassets.settings import settings
 
 RECORD = "record.json"

@@ -1,88 +1,28 @@
 """Every table that Python writes, declared once: columns, types, comments, partitions.
 
 The same declaration makes the empty table, checks every write, and feeds Dagster's column schema, the comments in
-`warehouse.duckdb` and the data dictionary. Tables that SQL writes declare themselves in `sql/` (see `sql_tables.py`).
+`warehouse.duckdb` and the data dictionary. Those of a language model's own preferences are in `preference_tables.py`.
+Tables that SQL writes declare themselves in `sql/` (see `sql_tables.py`).
 """
-
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import polars as pl
 
 from prefassets.domain.prism.released import SURVEY_COLUMNS, UTTERANCE_COLUMNS
+from prefassets.resources.preference_tables import PREFERENCE_TABLES
+from prefassets.resources.table import BOOLEAN, INTEGER, REAL, TEXT, Column, Table, optional
 
-TEXT, INTEGER, REAL, BOOLEAN = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
 MESSAGES = pl.List(pl.Struct({"role": pl.String(), "content": pl.String()}))
-
-
-class TableMismatch(ValueError):
-    """Rows do not fit the declared schema of their table."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its type, what it means (with units), and whether it may be empty."""
-
-    dtype: pl.DataType
-    comment: str
-    nullable: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table of the platform. Each combination of values of `partition_columns` is one part, one Parquet file.
-
-    `artifact` names, for the values of a part, the artifact whose record makes the part count: without the record, the
-    rows are unfinished work and nobody sees them.
-    """
-
-    name: str
-    description: str
-    columns: Mapping[str, Column]
-    partition_columns: tuple[str, ...] = ()
-    artifact: Callable[..., str] | None = None
-
-    @property
-    def schema(self) -> pl.Schema:
-        return pl.Schema({name: column.dtype for name, column in self.columns.items()})
-
-    def empty(self) -> pl.DataFrame:
-        return pl.DataFrame(schema=self.schema)
-
-    def conform(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """`rows` in the declared column order and types.
-
-        Raises:
-            TableMismatch: a column is missing, unknown, of another type, or empty where it may not be.
-        """
-        if unknown := sorted(set(rows.columns) - set(self.columns)):
-            raise TableMismatch(f"{self.name} has no column {unknown}; its columns are {list(self.columns)}")
-        if missing := [name for name in self.columns if name not in rows.columns]:
-            raise TableMismatch(f"{self.name} needs the column {missing}; the rows have {rows.columns}")
-        try:
-            rows = rows.select(pl.col(name).cast(column.dtype) for name, column in self.columns.items())
-        except pl.exceptions.PolarsError as error:
-            raise TableMismatch(f"rows do not fit the types of {self.name}: {error}") from error
-        for name, column in self.columns.items():
-            if not column.nullable and (empty := rows[name].null_count()):
-                raise TableMismatch(f"{self.name}.{name} is empty in {empty} of {len(rows)} rows; it must have a value")
-        return rows
-
-
-def _optional(dtype: pl.DataType, comment: str) -> Column:
-    return Column(dtype, comment, nullable=True)
-
 
 STUDY = Column(TEXT, "the study's name")
 COHORT = Column(TEXT, "who the adapter learned from: `<split>.A`, `<split>.B` or `everyone`")
 SPLIT = Column(TEXT, "the split, a rule that puts users in group A, B or neither")
-CELL_SPLIT = _optional(TEXT, "the split of the cohort; empty for `everyone`")
-CELL_GROUP = _optional(TEXT, "the cohort's group, `A` or `B`; empty for `everyone`")
+CELL_SPLIT = optional(TEXT, "the split of the cohort; empty for `everyone`")
+CELL_GROUP = optional(TEXT, "the cohort's group, `A` or `B`; empty for `everyone`")
 SEED = Column(INTEGER, "the replicate: fixes adapter initialisation and data order")
 FOLD = Column(INTEGER, "the held-out fold, 0 to 4")
 FINGERPRINT = Column(TEXT, "digest of everything that determines the adapter")
 PAIR_ID = Column(TEXT, "`<conversation_id>.<turn>`")
-REASON = _optional(TEXT, "why a value is empty, where one is")
+REASON = optional(TEXT, "why a value is empty, where one is")
 BASE_MODEL = Column(TEXT, "`tiny`, or a Hugging Face model id")
 REFERENCE = Column(TEXT, "which reference pass: `<base model>@<maximum length>:<precision>`")
 PASS_COLUMNS = {
@@ -115,20 +55,20 @@ EVIDENCE_COLUMNS = {
     "model": Column(TEXT, "`joint` (all covariates together) or `alone` (one at a time)"),
     "covariate": Column(TEXT, "the user covariate, a column of prism.users"),
     "term": Column(TEXT, "the category, or `per point` of stated importance (0-100)"),
-    "reference": _optional(TEXT, "the category that the term is read against"),
-    "coefficient": _optional(REAL, "log odds of a larger gap, per unit of the term"),
-    "odds_ratio": _optional(REAL, "exp(coefficient)"),
-    "naive_se": _optional(REAL, "standard error if pairs were independent"),
-    "naive_p": _optional(REAL, "two-sided p with naive_se"),
-    "clustered_se": _optional(REAL, "standard error clustered by user (CR1)"),
-    "clustered_p": _optional(REAL, "two-sided p with clustered_se"),
-    "clustered_low": _optional(REAL, "lower end of the 95 % interval with clustered_se"),
-    "clustered_high": _optional(REAL, "upper end of the 95 % interval with clustered_se"),
-    "design_effect": _optional(REAL, "clustered variance / naive variance"),
-    "marginal_effect_pp": _optional(
+    "reference": optional(TEXT, "the category that the term is read against"),
+    "coefficient": optional(REAL, "log odds of a larger gap, per unit of the term"),
+    "odds_ratio": optional(REAL, "exp(coefficient)"),
+    "naive_se": optional(REAL, "standard error if pairs were independent"),
+    "naive_p": optional(REAL, "two-sided p with naive_se"),
+    "clustered_se": optional(REAL, "standard error clustered by user (CR1)"),
+    "clustered_p": optional(REAL, "two-sided p with clustered_se"),
+    "clustered_low": optional(REAL, "lower end of the 95 % interval with clustered_se"),
+    "clustered_high": optional(REAL, "upper end of the 95 % interval with clustered_se"),
+    "design_effect": optional(REAL, "clustered variance / naive variance"),
+    "marginal_effect_pp": optional(
         REAL, "average marginal effect per unit of the term on the probability of the highest bin, points"
     ),
-    "marginal_effect_se_pp": _optional(REAL, "its user-clustered standard error (delta method), points"),
+    "marginal_effect_se_pp": optional(REAL, "its user-clustered standard error (delta method), points"),
     "pairs": Column(INTEGER, "pairs in the model"),
     "users": Column(INTEGER, "their users: the clusters"),
     "state": Column(TEXT, "`ok`, or why there are no numbers"),
@@ -187,7 +127,7 @@ TABLES: dict[str, Table] = {
                 "region": Column(TEXT, "UN region of residence"),
                 "familiarity": Column(TEXT, "familiarity with language models, as released"),
                 **{
-                    f"stated_{name}": _optional(INTEGER, f"stated importance of {name}, 0-100; empty if not given")
+                    f"stated_{name}": optional(INTEGER, f"stated importance of {name}, 0-100; empty if not given")
                     for name in (
                         "values",
                         "creativity",
@@ -201,10 +141,10 @@ TABLES: dict[str, Table] = {
                 },
                 "conversations": Column(INTEGER, "conversations held"),
                 "utterances": Column(INTEGER, "responses scored"),
-                "mean_score": _optional(REAL, "mean of all scores given, points"),
-                "sd_score": _optional(REAL, "standard deviation of all scores given (n - 1), points"),
+                "mean_score": optional(REAL, "mean of all scores given, points"),
+                "sd_score": optional(REAL, "standard deviation of all scores given (n - 1), points"),
                 "pairs": Column(INTEGER, "within-model pairs with a gap of at least 1"),
-                "mean_score_gap": _optional(
+                "mean_score_gap": optional(
                     REAL, "behavioural discrimination: mean score gap of the user's pairs, points"
                 ),
             },
@@ -220,7 +160,7 @@ TABLES: dict[str, Table] = {
             {
                 "split": SPLIT,
                 "user_id": Column(TEXT, "the participant"),
-                "user_group": _optional(TEXT, "`A`, `B`, or empty for neither"),
+                "user_group": optional(TEXT, "`A`, `B`, or empty for neither"),
                 "rule": Column(TEXT, "the rule of the split in words"),
             },
         ),
@@ -233,8 +173,8 @@ TABLES: dict[str, Table] = {
                 "label": Column(TEXT, "who is in the group"),
                 "users": Column(INTEGER, "users with pairs"),
                 "pairs": Column(INTEGER, "their pairs"),
-                "pairs_per_user": _optional(REAL, "mean number of pairs of a user; empty for a group of nobody"),
-                "mean_score_gap": _optional(REAL, "mean score gap of those pairs, points"),
+                "pairs_per_user": optional(REAL, "mean number of pairs of a user; empty for a group of nobody"),
+                "mean_score_gap": optional(REAL, "mean score gap of those pairs, points"),
             },
         ),
         Table(
@@ -246,12 +186,12 @@ TABLES: dict[str, Table] = {
                 "category": Column(TEXT, "one answer, or `mean` for a number"),
                 "users_a": Column(INTEGER, "users of A with an answer"),
                 "users_b": Column(INTEGER, "users of B with an answer"),
-                "value_a": _optional(REAL, "mean of A's users, or share of them in the category (0-1)"),
-                "value_b": _optional(REAL, "the same of B's users"),
-                "standardised_difference": _optional(
+                "value_a": optional(REAL, "mean of A's users, or share of them in the category (0-1)"),
+                "value_b": optional(REAL, "the same of B's users"),
+                "standardised_difference": optional(
                     REAL, "A - B over the root mean square of the groups' standard deviations (Austin 2009); no unit"
                 ),
-                "imbalanced": _optional(BOOLEAN, "whether it exceeds .1 in either direction"),
+                "imbalanced": optional(BOOLEAN, "whether it exceeds .1 in either direction"),
                 "reason": REASON,
             },
         ),
@@ -263,9 +203,9 @@ TABLES: dict[str, Table] = {
                 "model_name": Column(TEXT, "the model that wrote both answers"),
                 "pairs_a": Column(INTEGER, "A's pairs of that model"),
                 "pairs_b": Column(INTEGER, "B's pairs of that model"),
-                "share_a": _optional(REAL, "share of A's pairs, 0-1; empty for a group without pairs"),
-                "share_b": _optional(REAL, "share of B's pairs, 0-1; empty for a group without pairs"),
-                "difference_pp": _optional(REAL, "share_a - share_b, points"),
+                "share_a": optional(REAL, "share of A's pairs, 0-1; empty for a group without pairs"),
+                "share_b": optional(REAL, "share of B's pairs, 0-1; empty for a group without pairs"),
+                "difference_pp": optional(REAL, "share_a - share_b, points"),
             },
         ),
         Table(
@@ -276,10 +216,10 @@ TABLES: dict[str, Table] = {
                 "models": Column(INTEGER, "models with pairs in either group"),
                 "users_a": Column(INTEGER, "users of A with pairs"),
                 "users_b": Column(INTEGER, "users of B with pairs"),
-                "statistic": _optional(REAL, "chi-square corrected for pairs of one user (Rao and Scott 1981)"),
-                "df": _optional(REAL, "its degrees of freedom, at most models - 1"),
-                "p": _optional(REAL, "its p: of such a difference between random groups of users"),
-                "naive_p": _optional(REAL, "p of Pearson's chi-square, which takes pairs for independent: too small"),
+                "statistic": optional(REAL, "chi-square corrected for pairs of one user (Rao and Scott 1981)"),
+                "df": optional(REAL, "its degrees of freedom, at most models - 1"),
+                "p": optional(REAL, "its p: of such a difference between random groups of users"),
+                "naive_p": optional(REAL, "p of Pearson's chi-square, which takes pairs for independent: too small"),
                 "reason": REASON,
             },
         ),
@@ -294,10 +234,10 @@ TABLES: dict[str, Table] = {
                 "users_b": Column(INTEGER, "users that B's adapters learn from"),
                 "pairs_a": Column(INTEGER, "pairs that A's adapters learn from"),
                 "pairs_b": Column(INTEGER, "pairs that B's adapters learn from"),
-                "epochs_a": _optional(REAL, "times that A's adapters see each of them; empty if there are none"),
-                "epochs_b": _optional(REAL, "times that B's adapters see each of them; empty if there are none"),
-                "exposure_ratio": _optional(REAL, "the larger number of epochs over the smaller, 1 or more"),
-                "unlike_sources_pp": _optional(
+                "epochs_a": optional(REAL, "times that A's adapters see each of them; empty if there are none"),
+                "epochs_b": optional(REAL, "times that B's adapters see each of them; empty if there are none"),
+                "exposure_ratio": optional(REAL, "the larger number of epochs over the smaller, 1 or more"),
+                "unlike_sources_pp": optional(
                     REAL, "points of these pairs that would have to be of another source model for A's mix to be B's"
                 ),
             },
@@ -312,9 +252,9 @@ TABLES: dict[str, Table] = {
                 "assigned_to": Column(TEXT, "`A` or `B` of a placebo, or the fold"),
                 "users": Column(INTEGER, "users assigned"),
                 "expected_users": Column(REAL, "users expected: the stratum's, divided evenly"),
-                "statistic": _optional(REAL, "chi-square, summed over the strata of this assignment"),
-                "df": _optional(INTEGER, "its degrees of freedom"),
-                "p": _optional(REAL, "its p; small: not dealt as meant"),
+                "statistic": optional(REAL, "chi-square, summed over the strata of this assignment"),
+                "df": optional(INTEGER, "its degrees of freedom"),
+                "p": optional(REAL, "its p; small: not dealt as meant"),
                 "reason": REASON,
             },
         ),
@@ -335,22 +275,22 @@ TABLES: dict[str, Table] = {
                 "test": Column(
                     TEXT, "`W2` (binary logit) or `OL` (ordered logit) of score_gap, all covariates jointly"
                 ),
-                "covariate": _optional(TEXT, "the covariate; empty for a split that is not tested"),
-                "split": _optional(TEXT, "the split that asks about it; empty if none does"),
-                "term": _optional(TEXT, "the category, or `per point`, that beta belongs to"),
-                "beta": _optional(REAL, "log odds of a larger gap; for a category, of the level furthest from 0"),
-                "degrees_of_freedom": _optional(INTEGER, "coefficients that the Wald test holds to be zero"),
-                "naive_p": _optional(REAL, "p of that test if pairs were independent"),
-                "clustered_p": _optional(REAL, "p of that test with user-clustered errors"),
+                "covariate": optional(TEXT, "the covariate; empty for a split that is not tested"),
+                "split": optional(TEXT, "the split that asks about it; empty if none does"),
+                "term": optional(TEXT, "the category, or `per point`, that beta belongs to"),
+                "beta": optional(REAL, "log odds of a larger gap; for a category, of the level furthest from 0"),
+                "degrees_of_freedom": optional(INTEGER, "coefficients that the Wald test holds to be zero"),
+                "naive_p": optional(REAL, "p of that test if pairs were independent"),
+                "clustered_p": optional(REAL, "p of that test with user-clustered errors"),
                 "threshold": Column(REAL, "p below which the covariate is selected"),
-                "selected_naive": _optional(BOOLEAN, "naive_p below the threshold"),
-                "selected_clustered": _optional(BOOLEAN, "clustered_p below the threshold"),
-                "log_odds_a_minus_b": _optional(REAL, "the covariate's log odds for A's pairs minus B's, others fixed"),
-                "direction_naive_p": _optional(REAL, "naive p of log_odds_a_minus_b against 0"),
-                "direction_clustered_p": _optional(REAL, "user-clustered p of log_odds_a_minus_b against 0"),
-                "predicted": _optional(TEXT, "`A > B` or `A < B`: higher is who the covariate gives larger gaps"),
-                "pairs": _optional(INTEGER, "pairs in the model"),
-                "users": _optional(INTEGER, "their users: the clusters"),
+                "selected_naive": optional(BOOLEAN, "naive_p below the threshold"),
+                "selected_clustered": optional(BOOLEAN, "clustered_p below the threshold"),
+                "log_odds_a_minus_b": optional(REAL, "the covariate's log odds for A's pairs minus B's, others fixed"),
+                "direction_naive_p": optional(REAL, "naive p of log_odds_a_minus_b against 0"),
+                "direction_clustered_p": optional(REAL, "user-clustered p of log_odds_a_minus_b against 0"),
+                "predicted": optional(TEXT, "`A > B` or `A < B`: higher is who the covariate gives larger gaps"),
+                "pairs": optional(INTEGER, "pairs in the model"),
+                "users": optional(INTEGER, "their users: the clusters"),
                 "state": Column(TEXT, "`ok`, or what is missing and why"),
             },
         ),
@@ -371,7 +311,7 @@ TABLES: dict[str, Table] = {
                 "lora_rank": Column(INTEGER, "rank of the adapters"),
                 "lora_alpha": Column(INTEGER, "scale of the adapters, alpha / rank"),
                 "lora_dropout": Column(REAL, "share of an adapter's inputs that a training step leaves out, 0-1"),
-                "max_pairs": _optional(INTEGER, "cap on training pairs per cohort; empty: all"),
+                "max_pairs": optional(INTEGER, "cap on training pairs per cohort; empty: all"),
                 "max_length": Column(INTEGER, "tokens of prompt plus response"),
                 "log_every": Column(INTEGER, "the reports' logging interval, steps"),
                 "seeds": Column(pl.List(pl.Int64()), "planned seeds"),
@@ -381,7 +321,7 @@ TABLES: dict[str, Table] = {
                     "how A and B of a split learn: `as large as they are`, from `equally many pairs`, or from `equally "
                     "many pairs of each source model`, on which they are then judged too",
                 ),
-                "variant_of": _optional(TEXT, "the study that this one repeats with one thing changed, if any"),
+                "variant_of": optional(TEXT, "the study that this one repeats with one thing changed, if any"),
                 "cells": Column(INTEGER, "adapters planned"),
                 "deviations": Column(pl.List(pl.String()), "what differs from the report it follows"),
             },
@@ -394,7 +334,7 @@ TABLES: dict[str, Table] = {
                 "split": SPLIT,
                 "role": Column(TEXT, "directional, null control, exploratory, or placebo (random halves of the users)"),
                 "expected": Column(TEXT, "`A > B`, `A < B`, `A = B` or `exploratory`"),
-                "expected_sign": _optional(INTEGER, "sign of A - B that is expected: 1, -1, 0; empty if exploratory"),
+                "expected_sign": optional(INTEGER, "sign of A - B that is expected: 1, -1, 0; empty if exploratory"),
                 "null_tolerance_pp": Column(REAL, "difference that still counts as none, points"),
                 "seeds_planned": Column(INTEGER, "seeds the study plans"),
             },
@@ -438,8 +378,8 @@ TABLES: dict[str, Table] = {
                 "vocabulary": Column(INTEGER, "number of tokens"),
                 "hidden_size": Column(INTEGER, "width of the residual stream"),
                 "layers": Column(INTEGER, "number of transformer layers"),
-                "tokens_seen": _optional(INTEGER, "tokens trained on here; empty for hub models"),
-                "final_loss": _optional(REAL, "training loss at the end, nats per token; empty for hub models"),
+                "tokens_seen": optional(INTEGER, "tokens trained on here; empty for hub models"),
+                "final_loss": optional(REAL, "training loss at the end, nats per token; empty for hub models"),
             },
             ("base_model",),
         ),
@@ -500,11 +440,11 @@ TABLES: dict[str, Table] = {
                 "cells_in_pack": Column(INTEGER, "most cells that were trained together with it, itself included"),
                 "device": Column(TEXT, "what it trained on: `cpu`, or the GPU's name"),
                 "node": Column(TEXT, "the machine, in a cluster the node"),
-                "pod": _optional(TEXT, "the pod; empty outside a cluster"),
-                "image": _optional(TEXT, "the pod's image with its digest; empty where the cluster did not say"),
+                "pod": optional(TEXT, "the pod; empty outside a cluster"),
+                "image": optional(TEXT, "the pod's image with its digest; empty where the cluster did not say"),
                 "engine": Column(TEXT, "what trained it"),
                 "prism_source": Column(TEXT, "where the data came from"),
-                "adopted_from": _optional(TEXT, "study whose identical cell this is; empty if trained for this study"),
+                "adopted_from": optional(TEXT, "study whose identical cell this is; empty if trained for this study"),
                 "run_id": Column(TEXT, "the Dagster run"),
                 "finished_at": Column(pl.Datetime("us", "UTC"), "when the record was written"),
             },
@@ -551,9 +491,9 @@ TABLES: dict[str, Table] = {
                 "loss": Column(REAL, "mean loss of the batch"),
                 "margin": Column(REAL, "mean reward margin of the batch, nats x beta"),
                 "pref_acc": Column(REAL, "share of the batch's pairs with margin > 0"),
-                "weight_mean": _optional(REAL, "mean weight of the batch's pairs, 0-1; empty if the method has none"),
-                "weight_min": _optional(REAL, "smallest weight of the batch's pairs; empty if the method has none"),
-                "weight_clamped": _optional(
+                "weight_mean": optional(REAL, "mean weight of the batch's pairs, 0-1; empty if the method has none"),
+                "weight_min": optional(REAL, "smallest weight of the batch's pairs; empty if the method has none"),
+                "weight_clamped": optional(
                     REAL,
                     "share of the batch's pairs whose weight is 1, the largest, to which what would be larger is cut; "
                     "empty if the method has none",
@@ -594,25 +534,25 @@ TABLES: dict[str, Table] = {
                 ),
                 "metric": Column(TEXT, "pref_acc (percentage points) or margin (nats x beta)"),
                 "estimate": Column(REAL, "mean over seeds, folds pooled"),
-                "standard_error": _optional(REAL, "standard error over what `spread` names"),
-                "degrees_of_freedom": _optional(REAL, "how well the standard error is known (Welch and Satterthwaite)"),
-                "lower": _optional(REAL, "lower end of the 95 % interval"),
-                "upper": _optional(REAL, "upper end of the 95 % interval"),
-                "p": _optional(REAL, "two-sided p of no difference"),
-                "p_adjusted": _optional(REAL, "the same, adjusted"),
+                "standard_error": optional(REAL, "standard error over what `spread` names"),
+                "degrees_of_freedom": optional(REAL, "how well the standard error is known (Welch and Satterthwaite)"),
+                "lower": optional(REAL, "lower end of the 95 % interval"),
+                "upper": optional(REAL, "upper end of the 95 % interval"),
+                "p": optional(REAL, "two-sided p of no difference"),
+                "p_adjusted": optional(REAL, "the same, adjusted"),
                 "adjustment": Column(TEXT, "how, and over how many planned splits of the study"),
-                "p_equivalence": _optional(REAL, "p of the two one-sided tests within the tolerance; pref_acc only"),
-                "minimum_detectable": _optional(REAL, "true value that 80 % of repetitions would find at that level"),
-                "user_sd": _optional(REAL, "part of the standard error that is from users"),
-                "user_by_seed_sd": _optional(
+                "p_equivalence": optional(REAL, "p of the two one-sided tests within the tolerance; pref_acc only"),
+                "minimum_detectable": optional(REAL, "true value that 80 % of repetitions would find at that level"),
+                "user_sd": optional(REAL, "part of the standard error that is from users"),
+                "user_by_seed_sd": optional(
                     REAL,
                     "standard deviation between seeds that users alone make, whose pairs fall differently at each; "
                     "user_sd has it over the root of the seeds",
                 ),
-                "seed_sd": _optional(
+                "seed_sd": optional(
                     REAL, "standard deviation between seeds beyond their users', pooled over the study"
                 ),
-                "training_sd": _optional(REAL, "standard deviation from whom an adapter was trained on, from placebos"),
+                "training_sd": optional(REAL, "standard deviation from whom an adapter was trained on, from placebos"),
                 "spread": Column(TEXT, "what the standard error contains: users, seeds, training samples"),
                 "seeds": Column(INTEGER, "seeds that count"),
                 "users_a": Column(INTEGER, "held-out users of A behind it"),
@@ -634,20 +574,20 @@ TABLES: dict[str, Table] = {
                 "split": SPLIT,
                 "readout": Column(TEXT, "held_out or tail, as in verdicts.contrast"),
                 "before_label": Column(TEXT, "label of the study that this one repeats, given which all else is told"),
-                "noise_better": _optional(REAL, "probability that noise alone gives a better label: FIXED or IMPROVED"),
-                "noise_worse": _optional(REAL, "probability that noise alone gives a worse label"),
+                "noise_better": optional(REAL, "probability that noise alone gives a better label: FIXED or IMPROVED"),
+                "noise_worse": optional(REAL, "probability that noise alone gives a worse label"),
                 "draws": Column(INTEGER, "simulated pairs of studies with that label before"),
-                "between_seeds_sd_pp": _optional(
+                "between_seeds_sd_pp": optional(
                     REAL, "standard deviation of A - B between seeds, points, pooled over splits and both studies"
                 ),
-                "own_seed_sd_pp": _optional(
+                "own_seed_sd_pp": optional(
                     REAL, "part of it that the studies do not share at one seed, points, from their common seeds"
                 ),
-                "before_user_sd_pp": _optional(
+                "before_user_sd_pp": optional(
                     REAL, "standard deviation of the other study's A - B from its held-out users, points; 0 on the tail"
                 ),
-                "after_user_sd_pp": _optional(REAL, "the same of this study"),
-                "user_correlation": _optional(REAL, "correlation of these two parts between the studies"),
+                "after_user_sd_pp": optional(REAL, "the same of this study"),
+                "user_correlation": optional(REAL, "correlation of these two parts between the studies"),
                 "note": Column(TEXT, "what could not be told, and why"),
                 "digest": Column(TEXT, "digest of what it was made of"),
             },
@@ -666,17 +606,15 @@ TABLES: dict[str, Table] = {
                 "users_within": Column(
                     INTEGER, "users with pairs in two or more conversations, who alone count for kappa_within"
                 ),
-                "kappa_within": _optional(
+                "kappa_within": optional(
                     REAL, "mean inner product of the directions of two pairs of one user, from different conversations"
                 ),
-                "kappa_between": _optional(
-                    REAL, "mean inner product of the directions of two pairs of different users"
-                ),
-                "heterogeneity": _optional(
+                "kappa_between": optional(REAL, "mean inner product of the directions of two pairs of different users"),
+                "heterogeneity": optional(
                     REAL, "H = 1 - kappa_between / kappa_within; of `A - B`: H of A minus H of B. Not cut at 0 and 1"
                 ),
-                "lower": _optional(REAL, "lower end of the 95 % interval over users"),
-                "upper": _optional(REAL, "upper end of the 95 % interval over users"),
+                "lower": optional(REAL, "lower end of the 95 % interval over users"),
+                "upper": optional(REAL, "upper end of the 95 % interval over users"),
                 "draws": Column(INTEGER, "bootstrap draws behind the interval; 0 without one"),
                 "state": Column(TEXT, "`estimated`, or `undefined: ` and why H, or its difference, is empty"),
             },
@@ -691,18 +629,18 @@ TABLES: dict[str, Table] = {
                 "users": Column(INTEGER, "their users"),
                 "mean_tokens": Column(REAL, "mean length of its answers, tokens"),
                 "mean_weight": Column(REAL, "mean weight of its pairs, 0-1"),
-                "lower": _optional(REAL, "lower end of the 95 % interval, clustered by user; empty for one user"),
-                "upper": _optional(REAL, "upper end of the 95 % interval"),
-                "adjusted_weight": _optional(
+                "lower": optional(REAL, "lower end of the 95 % interval, clustered by user; empty for one user"),
+                "upper": optional(REAL, "upper end of the 95 % interval"),
+                "adjusted_weight": optional(
                     REAL,
                     "mean weight if its answers were as long as all pairs' answers: least squares of the weight on "
                     "source models and natural cubic splines of the log tokens of the chosen and of the rejected "
                     "answer; empty if lengths and source models cannot be told apart",
                 ),
-                "adjusted_lower": _optional(
+                "adjusted_lower": optional(
                     REAL, "lower end of its 95 % interval, clustered by user, all pairs' lengths taken as given"
                 ),
-                "adjusted_upper": _optional(REAL, "upper end of that interval"),
+                "adjusted_upper": optional(REAL, "upper end of that interval"),
             },
         ),
         Table(
@@ -714,16 +652,16 @@ TABLES: dict[str, Table] = {
                 "part": Column(
                     TEXT, "response length; source model; source model beyond length; or length beyond source model"
                 ),
-                "share": _optional(REAL, "share of the variance over pairs, 0-1: R squared, or what is added to it"),
-                "lower": _optional(REAL, "lower end of the 95 % interval over users"),
-                "upper": _optional(REAL, "upper end of the 95 % interval over users"),
-                "by_chance": _optional(
+                "share": optional(REAL, "share of the variance over pairs, 0-1: R squared, or what is added to it"),
+                "lower": optional(REAL, "lower end of the 95 % interval over users"),
+                "upper": optional(REAL, "upper end of the 95 % interval over users"),
+                "by_chance": optional(
                     REAL,
                     "what an unrelated part of as many columns would have in the mean, given how alike a user's pairs "
                     "are. Only what `share` has beyond this says something",
                 ),
                 "degrees_of_freedom": Column(INTEGER, "coefficients that the test is about; 0 without one"),
-                "p": _optional(REAL, "p that they are all zero: Wald, clustered by user"),
+                "p": optional(REAL, "p that they are all zero: Wald, clustered by user"),
                 "pairs": Column(INTEGER, "pairs"),
                 "users": Column(INTEGER, "their users"),
                 "state": Column(
@@ -732,5 +670,6 @@ TABLES: dict[str, Table] = {
                 ),
             },
         ),
+        *PREFERENCE_TABLES,
     )
 }

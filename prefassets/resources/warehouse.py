@@ -8,7 +8,7 @@ import duckdb
 
 from prefassets.resources.sql_tables import all_tables, create_empty, sql_literal
 from prefassets.resources.store import Part, Store
-from prefassets.resources.tables import Table
+from prefassets.resources.table import Table
 
 LOADED = "main.loaded_parts"
 

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from prefassets.resources.store import DataSource, Store, WrongHome
-from prefassets.resources.tables import TABLES, TableMismatch
+from prefassets.resources.table import TableMismatch
+from prefassets.resources.tables import TABLES
 
 
 @pytest.fixture
