@@ -21,12 +21,12 @@ import pytest
 
 from prefassets.resources.files import files_of
 from prefassets.resources.store import Store
-from prefassets_tests.conftest import Home
+from prefassets_tests.conftest import SMALL, Home
 from prefassets_tests.deployments.chart import NAMESPACE
 from prefassets_tests.loopback.cluster import Node
 from prefassets_tests.loopback.deployment import Deployment, deployed
 from prefassets_tests.loopback.object_storage import ObjectStorage
-from prefassets_tests.short_demo import demo
+from prefassets_tests.loopback.two_splits import SPLITS, demo
 
 pytestmark = pytest.mark.k8s
 
@@ -34,25 +34,27 @@ COHORTS = ("everyone", "personalisation.A", "personalisation.B", "safety.A")
 CELLS = [f"{cohort}|{seed}" for cohort in COHORTS for seed in demo.STUDY.seed_keys]
 OTHERS = [cell.key for cell in demo.STUDY.cells if cell.key not in CELLS]
 PACKS = {"PREFASSETS_CELLS_PER_PACK": "4"}
+SAME_PACK = [key for key in CELLS if key.endswith(f"|{demo.STUDY.seed_keys[0]}")]  # a run of the backfill is of a seed
 GPUS = Node("gpu-1", gpus=2, taints=[{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}])
 SITE = {"concurrency": {"pools": {"defaultLimit": 2}}}
 INSTANCE = {
     "run_monitoring": {"poll_interval_seconds": 5},
     "run_coordinator": {"config": {"dequeue_interval_seconds": 1}},
 }
-WITHOUT_CELLS = ("home.json", "tables/prism/", "tables/splits/", "tables/evidence/", "tables/studies/")
-BASE_MODEL = ("tables/model/base/", "tables/model/reference/", "artifacts/models/")
-TRAIN_HERE = """
+HERE = """
 import sys
-import prefassets_tests.short_demo
+import prefassets_tests.loopback.two_splits
 from prefassets.runs.here import Launcher
 from prefassets.resources.cells import unfinished
 from prefassets.studies import all_studies
 
 launcher, study = Launcher(), all_studies()["demo"]
-states = [state for state in unfinished(launcher.store, study) if state.cell.key in sys.argv]
-for seed in study.seeds:
-    list(launcher.train(study, [state for state in states if state.cell.seed == seed]))
+if sys.argv[1:] == ["prepare"]:
+    list(launcher.prepare(study))
+else:
+    wanted = [state for state in unfinished(launcher.store, study) if state.cell.key in sys.argv]
+    list(launcher.train(study, wanted))
+    launcher.judge()
 """
 
 
@@ -66,7 +68,7 @@ class Laptop:
     keys: Mapping[str, str]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "prefassets_tests.short_demo", *arguments]
+        command = [sys.executable, "-m", "prefassets_tests.loopback.two_splits", *arguments]
         told = {"PREFASSETS_HOME": self.home, "PREFASSETS_DAGSTER": self.dagster, **self.keys}
         machine = {"HOME": str(self.folder), "PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd()}
         done = subprocess.run(command, env=machine | told, capture_output=True, text=True, timeout=240)
@@ -79,13 +81,14 @@ class Laptop:
 
 @dataclass
 class Story:
-    """The deployment, its home in the bucket, a laptop, and the same twelve cells trained here."""
+    """The deployment, its home in the bucket, a laptop, and a home with the same data where cells are trained here."""
 
     dagster: Deployment
     storage: ObjectStorage
     store: Store
     laptop: Laptop
     trained_here: Callable[[], Store]
+    all_trained_here: Callable[[], Store]
 
     def new_run(self, known: Collection[str], seconds: float = 300, **tags: str) -> str:
         """Id of the newest run that is not `known` and has these tags, once there is one."""
@@ -125,21 +128,22 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(demo_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     folder = tmp_path_factory.mktemp("cluster")
-    for name in files_of(str(demo_home.folder), "").listing():
-        if name.startswith((*WITHOUT_CELLS, *BASE_MODEL)):
-            copy = folder / "here" / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(demo_home.folder / name, copy)
-    environment = Home(folder / "here").environment | PACKS
+    here = Home(folder / "here")
+
+    def start(*arguments: str, **settings: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", HERE, *arguments], env=here.environment | settings)
+
+    assert start("prepare", PREFASSETS_SCALE=SMALL).wait(600) == 0
     with ObjectStorage() as storage, pytest.MonkeyPatch.context() as patch:
         for name, value in storage.environment.items():
             patch.setenv(name, value)
         home = storage.new_home()
         bucket = files_of(home, str(folder / "seen"))
-        for name in files_of(str(folder / "here"), "").listing():
-            bucket.write(name, (folder / "here" / name).read_bytes())
+        for name in files_of(str(here.folder), "").listing():
+            if not name.startswith("dagster/"):
+                bucket.write(name, (here.folder / name).read_bytes())
         keys = {**storage.environment}
         with deployed(
             folder,
@@ -150,14 +154,19 @@ def story(demo_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             settings={"PREFASSETS_HOME": home, "PREFASSETS_GPU_NODES": "{}", **PACKS},
             secret=keys,
         ) as dagster:
-            training = subprocess.Popen([sys.executable, "-c", TRAIN_HERE, *CELLS], env=environment, cwd=os.getcwd())
+            training = start(*SAME_PACK, **PACKS)
 
             def trained_here() -> Store:
                 assert training.wait(300) == 0
-                return Store(home=str(folder / "here"))
+                return Store(home=str(here.folder))
+
+            def all_trained_here() -> Store:
+                assert start(*OTHERS, *CELLS).wait(300) == 0
+                return Store(home=str(here.folder))
 
             store = Store(home=home, local=str(folder / "seen"))
-            yield Story(dagster, storage, store, Laptop(folder / "laptop", home, dagster.url, keys), trained_here)
+            laptop = Laptop(folder / "laptop", home, dagster.url, keys)
+            yield Story(dagster, storage, store, laptop, trained_here, all_trained_here)
             training.kill()
 
 
@@ -204,9 +213,9 @@ def test_each_cell_says_where_it_was_trained(story: Story) -> None:
 def test_the_same_packs_give_the_same_adapters_as_here(story: Story) -> None:
     """Byte for byte, wherever they are trained."""
     digests = "select cohort, seed, sha256 from training.adapters where study = 'demo' order by all"
-    here = story.trained_here()
-    assert story.store.query(digests).rows() == here.query(digests).rows()
-    assert len(here.query(digests)) == len(CELLS)
+    here = story.trained_here().query(digests)
+    assert len(here) == len(SAME_PACK) == int(PACKS["PREFASSETS_CELLS_PER_PACK"])
+    assert set(here.rows()) <= set(story.store.query(digests).rows())
 
 
 def test_verdicts_follow_in_one_pod_although_it_is_killed(story: Story) -> None:
@@ -224,7 +233,9 @@ def test_verdicts_follow_in_one_pod_although_it_is_killed(story: Story) -> None:
     with duckdb.connect(str(story.store.local_file("warehouse.duckdb")), read_only=True) as database:
         cells = "select count(*), count(distinct (cohort, seed)) from training.cells where study = 'demo'"
         assert database.execute(cells).fetchall() == [(len(CELLS), len(CELLS))]
-        assert database.execute("select count(*) from verdicts.verdict where study = 'demo'").fetchall() == [(4,)]
+        assert database.execute("select count(*) from verdicts.verdict where study = 'demo'").fetchall() == [
+            (len(SPLITS),)
+        ]
     assert b"personalisation" in Path(story.store.local_file("reports/demo.html") or "").read_bytes()
 
 
@@ -278,22 +289,23 @@ def test_cells_that_a_failed_pod_left_missing_are_finished_by_one_command(story:
     assert story.laptop.missing() == []
     for table in ("training.cells", "training.adapters"):
         cells = f"select count(*), count(distinct (cohort, seed)) from {table} where study = 'demo'"
-        assert story.store.query(cells).rows() == [(27, 27)]
+        assert story.store.query(cells).rows() == [(len(demo.STUDY.cells), len(demo.STUDY.cells))]
     twice = "select cohort, seed, pair_id from training.margins where study = 'demo' group by all having count(*) > 1"
     assert story.store.query(twice).is_empty()
     print([line for run in (one, two) for line in story.logs(run).splitlines() if "its result stands" in line][:3])
 
 
-def test_margins_and_verdicts_are_those_of_a_laptop(story: Story, demo_home: Home) -> None:
-    """There, all cells were trained in one pack; here, in packs of four."""
+def test_margins_and_verdicts_are_those_of_a_laptop(story: Story) -> None:
+    """There, the cells that are not in a pack of four were trained in one pack; here, all in other packs of four."""
     settled(story)
     margins = "select cohort, seed, pair_id, margin from training.margins where study = 'demo' order by all"
     states = "select split, state from verdicts.verdict where study = 'demo' order by all"
-    there, here = Store(home=str(demo_home.folder)), story.store
+    there, here = story.all_trained_here(), story.store
     both = there.query(margins).join(here.query(margins), on=["cohort", "seed", "pair_id"], validate="1:1")
     assert len(both) == len(there.query(margins)) == len(here.query(margins))
     assert both.select((pl.col("margin") - pl.col("margin_right")).abs().max()).item() < 1e-4
     assert here.query(states).rows() == there.query(states).rows()
+    assert len(here.query(states)) == len(SPLITS)
 
 
 PAGE = Path("deployments/README.md").read_text()

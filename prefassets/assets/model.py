@@ -51,12 +51,13 @@ def base(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResul
     name = context.partition_key
     training: dict[str, object] = {"tokens_seen": None, "final_loss": None}
     if name == "tiny":
-        from prefassets.domain.training.tiny import STEPS, conversations, train_tiny
+        from prefassets.domain.training.tiny import conversations, train_tiny
 
-        with progress_bar("training the tiny base model", STEPS) as show:
+        with progress_bar("training the tiny base model", models.TINY_STEPS) as show:
             trained = train_tiny(
                 conversations(store.read("prism.utterances")),
                 seed=store.source().seed,
+                steps=models.TINY_STEPS,
                 on_step=lambda step, _total: show(step),
             )
         model = trained.language_model

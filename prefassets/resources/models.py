@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from prefassets.domain.training.train import TrainingData
 
 TINY_ARTIFACT = "models/tiny"
+TINY_STEPS = 300  # about a minute on two cores
 ON_POLICY_PROMPTS = 256  # enough for the mean weight of sampled pairs to within a few hundredths
 
 

@@ -1,6 +1,6 @@
-"""The definitions with the short demo, as a code location in a cluster of tests."""
+"""The definitions with the short demo of two splits, as a code location in a cluster of tests."""
 
-import prefassets_tests.short_demo  # noqa: F401  before the definitions
+import prefassets_tests.loopback.two_splits  # noqa: F401  before the definitions
 from prefassets_tests.loopback.quick import hurry
 
 hurry()

@@ -11,7 +11,7 @@ import pytest
 from prefassets.resources.cells import CellState
 from prefassets.resources.store import Store
 from prefassets.runs.elsewhere import DagsterElsewhere
-from prefassets.settings import Settings
+from prefassets.settings import Settings, settings
 from prefassets_tests.assets.test_cells_job import prepare
 from prefassets_tests.deployments.chart import NAMESPACE, shipped
 from prefassets_tests.loopback.cluster import Node
@@ -21,7 +21,7 @@ from prefassets_tests.loopback.object_storage import ObjectStorage
 
 pytestmark = pytest.mark.k8s
 
-GPU_PODS = 4
+GPU_PODS, CELLS_PER_JOB = 4, 64  # so that more runs want a GPU than there are
 SITE = {"concurrency": {"pools": {"defaultLimit": GPU_PODS}}}
 MOST_RUNS = shipped()["concurrency"]["runs"]["maxConcurrentRuns"]
 COMPONENT = "app.kubernetes.io/component"
@@ -33,9 +33,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, dict
     with ObjectStorage() as storage, pytest.MonkeyPatch.context() as patch:
         for name, value in storage.environment.items():
             patch.setenv(name, value)
+        patch.setenv("PREFASSETS_CELLS_PER_JOB", str(CELLS_PER_JOB))
+        settings.cache_clear()
         store = Store(home=storage.new_home(), local=str(tmp_path_factory.mktemp("seen")))
         prepare(store)
         yield store, storage.environment
+    settings.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def test_three_hundred_cells_are_never_more_pods_than_there_are_gpus(
     before = len(dagster.server.requests)
     list(DagsterElsewhere(chosen).queue(STUDY, [CellState(cell, "missing") for cell in STUDY.cells]))
     runs = [run["runId"] for run in dagster.runs()]
-    assert len(runs) == ceil(len(STUDY.cells) / chosen.cells_per_job)
+    assert len(runs) == ceil(len(STUDY.cells) / CELLS_PER_JOB) > GPU_PODS
     for run in runs:
         assert dagster.wait_for(run, "SUCCESS", "FAILURE", seconds=480) == "SUCCESS", dagster.told(run)
 

@@ -20,7 +20,6 @@ from prefassets.domain.training.language_model import (
     weights_digest,
 )
 
-STEPS = 300
 WINDOWS, WINDOW = 32, 128  # per step; tokens
 LEARNING_RATE = 4e-3
 VOCABULARY = 1_000
@@ -62,13 +61,14 @@ def conversations(utterances: pl.DataFrame) -> list[list[Message]]:
 def train_tiny(
     texts: Sequence[list[Message]],
     seed: int,
-    steps: int = STEPS,
+    steps: int,
     on_step: Callable[[int, int], None] | None = None,
 ) -> TrainedTiny:
     """Train a tokenizer and a small language model on conversations. Equal arguments give equal weights on one machine.
 
     Args:
         texts: conversations, each a list of messages with role and content.
+        steps: of 32 windows of 128 tokens each.
         on_step: told the step finished and the number of steps.
 
     Raises:

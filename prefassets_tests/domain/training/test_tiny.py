@@ -58,4 +58,4 @@ def test_every_response_is_in_one_conversation_whatever_was_chosen():
 
 def test_no_text_is_an_error_that_says_what_is_missing():
     with pytest.raises(ValueError, match=r"prism\.utterances"):
-        train_tiny([], seed=0)
+        train_tiny([], seed=0, steps=1)
