@@ -34,6 +34,8 @@ def bucket_home(demo_home, storage, tmp_path) -> HomeInBucket:
 def test_a_home_carried_into_a_bucket_answers_as_the_folder_did(demo_home, bucket_home, tmp_path):
     assert bucket_home.rows("verdicts", "demo") == demo_home.rows("verdicts", "demo")
     assert bucket_home.ok("missing", "demo", "--stale") == ""
+    asked = ("power", "demo", "--repetitions", "10")
+    assert bucket_home.rows(*asked) == demo_home.rows(*asked)
     export = tmp_path / "study.duckdb"
     bucket_home.ok("export", str(export), "--with-adapters")
     with duckdb.connect(str(export), read_only=True) as connection:

@@ -20,7 +20,7 @@ from prefassets.studies.hardware import GPU
 from prefassets_tests.deployments import chart
 from prefassets_tests.deployments.manifests import VERSIONS, validated
 
-LAYERS = [(), ("storage/volume-values.yaml",), ("storage/s3-keys-values.yaml",)]
+LAYERS = [(), *((f"storage/{kind}-values.yaml",) for kind in ("volume", "s3-keys", "node-cache"))]
 COMPONENTS = ["run_storage", "event_log_storage", "schedule_storage", "run_launcher", "run_coordinator", "compute_logs"]
 
 
@@ -196,6 +196,15 @@ def test_pods_see_the_shared_volume_or_the_keys(job, hardware):
     assert {"name": "home", "mountPath": "/home/prefassets"} in volume["containers"][0]["volumeMounts"]
     assert {"name": "home", "persistentVolumeClaim": {"claimName": "prefassets-home"}} in volume["volumes"]
     assert {"secretRef": {"name": "prefassets-s3"}} in keys["containers"][0]["envFrom"]
+
+
+@pytest.mark.parametrize("hardware", [None, GPU], ids=["run", "step"])
+def test_pods_keep_what_they_fetch_on_their_node_if_asked_to(job, hardware):
+    pod = job("storage/node-cache-values.yaml", hardware=hardware)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert [entry["value"] for entry in container["env"] if entry["name"] == "PREFASSETS_LOCAL"] == ["/fetched"]
+    assert {"name": "fetched", "mountPath": "/fetched"} in container["volumeMounts"]
+    assert {"name": "fetched", "hostPath": {"path": "/var/lib/prefassets", "type": "Directory"}} in pod["volumes"]
 
 
 def test_run_jobs_stay_for_a_day(job):
