@@ -125,8 +125,8 @@ class Endpoint:
         key, address = os.environ.get("OPENAI_API_KEY"), os.environ.get("OPENAI_BASE_URL")
         if not key and not address:
             raise EndpointRefused(
-                f"no endpoint for {self.model}: set OPENAI_BASE_URL, for vLLM http://<host>:8000/v1, and, if it wants a "
-                f"key, OPENAI_API_KEY"
+                f"no endpoint for {self.model}: set OPENAI_BASE_URL, for vLLM http://<host>:8000/v1, and, if "
+                f"it wants a key, OPENAI_API_KEY"
             )
         # Retries are ours: the library's wait for each request apart, and not for longer than a minute.
         return OpenAI(api_key=key or "none", base_url=address, timeout=self._request_seconds, max_retries=0)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from prefassets.domain.preferences.active_learning import Plan
 from prefassets.domain.preferences.rating_questions import FRAMINGS, OPTIONS
 from prefassets.domain.preferences.template import Template
 
@@ -15,12 +16,12 @@ Answering = Literal["free", "constrained"]
 class Revealed:
     """Pick one of two: each template is a configuration, before or after the model has done both tasks, or both.
 
-    `plan` says which pairs are asked, and how often.
+    `plan` says which pairs are asked, how often, and until when.
     """
 
     templates: tuple[Template, ...] = (Template(),)
     asked: tuple[Asked, ...] = ("before",)
-    plan: object = None
+    plan: Plan = Plan()
 
 
 @dataclass(frozen=True, kw_only=True)
