@@ -1,6 +1,6 @@
 """What is asked of one model, fixed before it is asked: a `Measurement` and the `Configuration`s it is made of."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from prefassets.domain.preferences.active_learning import Plan
@@ -21,7 +21,7 @@ class Revealed:
 
     templates: tuple[Template, ...] = (Template(),)
     asked: tuple[Asked, ...] = ("before",)
-    plan: Plan = Plan()
+    plan: Plan = field(default_factory=Plan)
 
 
 @dataclass(frozen=True, kw_only=True)
