@@ -171,7 +171,7 @@ def demo(scale: float | None, form: str) -> None:
     asked = scale if scale is not None else settings().scale
     if store.pinned() is None and asked is None:
         asked = DEMO_SCALE
-    source = store.source(settings().prism, asked, settings().seed)
+    source = store.source(settings().prism, asked, settings().seed, settings().tasks)
     if source.prism == "synthetic":
         store.pin(source)
     study = all_studies()["demo"]
@@ -279,7 +279,7 @@ def _launch(study: Study, stale: bool, again: bool) -> None:
     """Train the unfinished cells of a study: elsewhere, by the daemon, or in this process."""
     from prefassets.resources.cells import unfinished
 
-    _say(str(_store().source(settings().prism, settings().scale, settings().seed)))
+    _say(str(_store().source(settings().prism, settings().scale, settings().seed, settings().tasks)))
     runs: Runs
     if settings().dagster is not None:
         from prefassets.runs.elsewhere import DagsterElsewhere

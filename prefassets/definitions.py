@@ -11,6 +11,7 @@ from prefassets.assets import (
     report,
     splits,
     studies,
+    tasks,
     training,
     verdicts,
     warehouse,
@@ -20,13 +21,13 @@ from prefassets.resources.store import Store
 from prefassets.settings import settings
 
 ASSETS = [
-    *dg.load_assets_from_modules([prism, evidence, splits, studies, model, inference, weights, warehouse]),
+    *dg.load_assets_from_modules([prism, tasks, evidence, splits, studies, model, inference, weights, warehouse]),
     *training.STUDY_ASSETS,
     *training.COLLECTED_ASSETS,
     *verdicts.ASSETS,
     *report.ASSETS,
 ]
-CHECKS = dg.load_asset_checks_from_modules([prism, evidence, splits, model, training, verdicts])
+CHECKS = dg.load_asset_checks_from_modules([prism, tasks, evidence, splits, model, training, verdicts])
 
 # What is read of finished cells and passes: made anew after each run, whatever seeds there are.
 JUDGED = dg.AssetSelection.groups("training", "verdicts", "weights", "report", "warehouse") | dg.AssetSelection.assets(
@@ -49,8 +50,9 @@ defs = dg.Definitions(
     jobs=[
         dg.define_asset_job(
             "data",
-            selection=dg.AssetSelection.groups("prism", "splits", "evidence", "studies"),
-            description="Raw PRISM to pairs, covariates, folds, splits and evidence, and the study files as tables.",
+            selection=dg.AssetSelection.groups("prism", "splits", "evidence", "studies")
+            | dg.AssetSelection.assets(["tasks", "tasks"]),
+            description="Raw PRISM to pairs, covariates, folds, splits and evidence; tasks; the study files as tables.",
         ),
         dg.define_asset_job(
             "verdicts",

@@ -31,7 +31,7 @@ def local_folder(home: str, local: str) -> Path:
 class Settings(BaseSettings):
     """Where everything is and how it runs. Each field is the environment variable `PREFASSETS_<FIELD>`.
 
-    `prism`, `scale` and `seed` are only read when a home is new: a home pins them on first use (`Store.pin`).
+    `prism`, `scale`, `seed` and `tasks` are only read when a home is new: a home pins them on first use (`Store.pin`).
     """
 
     model_config = SettingsConfigDict(env_prefix="PREFASSETS_", frozen=True, extra="ignore")
@@ -50,7 +50,10 @@ class Settings(BaseSettings):
         default=None, description="`synthetic`, `hub`, or a folder with survey.jsonl and utterances.jsonl"
     )
     scale: float | None = Field(default=None, gt=0, le=1, description="share of synthetic PRISM's 1,500 users to make")
-    seed: int | None = Field(default=None, ge=0, description="seed of synthetic PRISM and of the folds")
+    seed: int | None = Field(default=None, ge=0, description="seed of synthetic PRISM, of the folds and of the tasks")
+    tasks: str | None = Field(
+        default=None, description="`synthetic`, `hub`, or a folder with files of MATH, Alpaca, WildChat or BailBench"
+    )
     executor: Literal["in_process", "multiprocess", "k8s"] = Field(
         default="in_process",
         description="how Dagster runs steps: in the run's process, in a process each, or GPU steps as Kubernetes Jobs",
@@ -96,11 +99,11 @@ class Settings(BaseSettings):
     def _home_is_absolute(cls, home: str) -> str:
         return home.rstrip("/") if is_url(home) else str(Path(home).expanduser().absolute())
 
-    @field_validator("prism")
+    @field_validator("prism", "tasks")
     @classmethod
-    def _folder_is_absolute(cls, prism: str | None) -> str | None:
-        """A home remembers its source; a relative folder would mean another one from elsewhere."""
-        return prism if prism in (None, "synthetic", "hub") else str(Path(prism).absolute())
+    def _folder_is_absolute(cls, source: str | None) -> str | None:
+        """A home remembers its sources; a relative folder would mean another one from elsewhere."""
+        return source if source in (None, "synthetic", "hub") else str(Path(source).absolute())
 
     @field_validator("dagster")
     @classmethod

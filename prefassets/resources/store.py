@@ -1,6 +1,6 @@
 """The store: every table and artifact of one home. Nothing outside this file names a stored file; `files.py` writes it.
 
-home.json                                     what the home is pinned to: data source, scale, seed
+home.json                                     what the home is pinned to: sources of PRISM and of the tasks, scale, seed
 tables/<schema>/<table>/<value>/.../part.parquet   one file per partition
 artifacts/<name>/record.json                  which result of an adapter or model stands; written last
 artifacts/<name>/<result>/...                 its files; its rows lie in tables/.../<result>/part.parquet
@@ -52,11 +52,21 @@ class WrongHome(ValueError):
 
 @dataclass(frozen=True)
 class DataSource:
-    """What every number of a home comes from. `scale` and `seed` shape synthetic data; `seed` also fixes the folds."""
+    """What every number of a home comes from: PRISM or, of what a model prefers, the tasks.
+
+    `scale` and `seed` shape synthetic PRISM; `seed` also fixes the folds, synthetic tasks, and which tasks are kept.
+    """
 
     prism: str = "synthetic"
     scale: float = 1.0
     seed: int = 0
+    tasks: str = "synthetic"
+
+    @property
+    def of_tasks(self) -> str:
+        """The source of the tasks in words, as `str` is of PRISM."""
+        where = "synthetic tasks" if self.tasks == "synthetic" else f"tasks from {self.tasks}"
+        return f"{where}, seed {self.seed}"
 
     def __str__(self) -> str:
         if self.prism == "synthetic":
@@ -400,21 +410,24 @@ class Store(dg.ConfigurableResource):
 
     # ---- the home itself
 
-    def source(self, prism: str | None = None, scale: float | None = None, seed: int | None = None) -> DataSource:
+    def source(
+        self, prism: str | None = None, scale: float | None = None, seed: int | None = None, tasks: str | None = None
+    ) -> DataSource:
         """What this home is made of; for a new home, what it would be made of. Writes nothing.
 
         Raises:
             WrongHome: the home is pinned to something else than what is asked for.
         """
-        wanted: dict[str, Any] = {"prism": prism, "scale": scale, "seed": seed}
+        wanted: dict[str, Any] = {"prism": prism, "scale": scale, "seed": seed, "tasks": tasks}
         wanted = {name: value for name, value in wanted.items() if value is not None}
         pinned = self.pinned()
         if pinned is None:
             return DataSource(**wanted)
         for name, value in wanted.items():
             if getattr(pinned, name) != value:
+                held = pinned.of_tasks if name == "tasks" else pinned
                 raise WrongHome(
-                    f"{self.home} holds {pinned}, but now {name} = {value!r} is asked for. Results of two sources "
+                    f"{self.home} holds {held}, but now {name} = {value!r} is asked for. Results of two sources "
                     f"must not mix: leave it out (PREFASSETS_{name.upper()}), or set PREFASSETS_HOME to a new one."
                 )
         return pinned
@@ -424,9 +437,18 @@ class Store(dg.ConfigurableResource):
 
         Raises:
             WrongHome: it is pinned to something else.
+            FileNotFoundError: a folder that it names is not there; it was mistyped, and must not stick.
         """
-        if self.source(**asdict(source)) != self.pinned():
-            self._files.write("home.json", json.dumps(asdict(source), indent=1).encode())
+        if self.source(**asdict(source)) == self.pinned():
+            return
+        for name in ("prism", "tasks"):
+            folder = getattr(source, name)
+            if folder not in ("synthetic", "hub") and not Path(folder).is_dir():
+                raise FileNotFoundError(
+                    f"{folder} is no folder, and {self.home} would be bound to it for good. Correct "
+                    f"PREFASSETS_{name.upper()}, or leave it out."
+                )
+        self._files.write("home.json", json.dumps(asdict(source), indent=1).encode())
 
     def pinned(self) -> DataSource | None:
         """What this home is pinned to; None for a new home."""

@@ -81,6 +81,7 @@ CELL_GROUP = _optional(TEXT, "the cohort's group, `A` or `B`; empty for `everyon
 SEED = Column(INTEGER, "the replicate: fixes adapter initialisation and data order")
 FOLD = Column(INTEGER, "the held-out fold, 0 to 4")
 FINGERPRINT = Column(TEXT, "digest of everything that determines the adapter")
+TASK_ID = Column(TEXT, "the task: `alpaca_1400` is row 1400 of Alpaca, counted from 0; `synthetic_...` was made here")
 PAIR_ID = Column(TEXT, "`<conversation_id>.<turn>`")
 REASON = _optional(TEXT, "why a value is empty, where one is")
 BASE_MODEL = Column(TEXT, "`tiny`, or a Hugging Face model id")
@@ -213,6 +214,18 @@ TABLES: dict[str, Table] = {
             "prism.folds",
             "One row per user with pairs: the fold whose held-out set the user belongs to, the same for every cell.",
             {"user_id": Column(TEXT, "the participant"), "fold": FOLD},
+        ),
+        Table(
+            "tasks.tasks",
+            "One row per task that a language model may be asked to do, from released data sets or made here.",
+            {
+                "task_id": TASK_ID,
+                "origin": Column(
+                    TEXT, "the data set, or its kind: `MATH`, `ALPACA`, `WILDCHAT`, `BAILBENCH`, `MT_BENCH`"
+                ),
+                "topic": _optional(TEXT, "what it is about, as the data set says; empty where it says nothing"),
+                "text": Column(TEXT, "what the model is asked to do, in English as far as is known"),
+            },
         ),
         Table(
             "splits.assignments",

@@ -207,11 +207,23 @@ def test_a_home_keeps_the_source_it_was_first_used_with(store):
     store.pin(DataSource("synthetic", 0.3, 7))
     store.pin(DataSource("synthetic", 0.3, 7))
     assert store.source() == store.source("synthetic", 0.3) == DataSource("synthetic", 0.3, 7)
-    for other in ({"prism": "hub"}, {"scale": 1.0}, {"seed": 0}):
+    for other in ({"prism": "hub"}, {"scale": 1.0}, {"seed": 0}, {"tasks": "hub"}):
         with pytest.raises(WrongHome, match="must not mix"):
             store.source(**other)
     with pytest.raises(WrongHome):
         store.pin(DataSource("hub"))
+
+
+@pytest.mark.parametrize("name", ["prism", "tasks"])
+def test_a_home_is_not_bound_to_a_folder_that_is_not_there(store, tmp_path, name):
+    source = DataSource(**{name: str(tmp_path / "released")})
+    with pytest.raises(FileNotFoundError, match=rf"released is no folder.*PREFASSETS_{name.upper()}"):
+        store.pin(source)
+    assert store.pinned() is None
+    (tmp_path / "released").mkdir()
+    store.pin(source)
+    (tmp_path / "released").rmdir()
+    store.pin(source)  # what was read once need not stay
 
 
 def test_sql_sees_parameters_and_only_asked_tables(store):
