@@ -75,6 +75,17 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(
         default=300, ge=0, description="seconds between two writes of the state of the cells in training"
     )
+    requests_at_once: int = Field(default=16, ge=1, description="most requests that an endpoint of models has at once")
+    request_seconds: float = Field(
+        default=120,
+        gt=0,
+        description="seconds after which a request to an endpoint of models is given up and sent again",
+    )
+    patience_seconds: float = Field(
+        default=600,
+        gt=0,
+        description="seconds for which a request to an endpoint of models is sent again while it is busy or silent",
+    )
     dagster: str | None = Field(
         default=None,
         description="address of a Dagster web server elsewhere, `https://dagster.example.org`; runs are launched there",

@@ -5,6 +5,7 @@ tables/<schema>/<table>/<value>/.../part.parquet   one file per partition
 artifacts/<name>/record.json                  which result of an adapter or model stands; written last
 artifacts/<name>/<result>/...                 its files; its rows lie in tables/.../<result>/part.parquet
 checkpoints/<fingerprint>                     the state of a cell in training; gone once its record stands
+answers/<configuration>/<name>.jsonl          what a model answered since; gone once the configuration's rows stand
 reports/<study>.html                          the page of a study
 warehouse.duckdb                              the database that people query (see `warehouse.py`)
 dagster/                                      Dagster's own state, if the home is a folder
@@ -42,6 +43,7 @@ from prefassets.settings import settings
 RECORD = "record.json"
 _PART = "part.parquet"
 _CHECKPOINTS = "checkpoints"
+_ANSWERS = "answers"
 
 
 class WrongHome(ValueError):
@@ -387,6 +389,24 @@ class Store(dg.ConfigurableResource):
     def checkpoints(self) -> dict[str, str]:
         """Where each stored state of a cell in training is, by fingerprint."""
         return {name.rpartition("/")[2]: self._files.place(name) for name in self._files.listing(_CHECKPOINTS)}
+
+    # ---- answers of models, until the table that they are for is written
+
+    def write_answers(self, configuration: str, content: bytes) -> str:
+        """Add a file of answers to those of a configuration, whole or not at all; returns its name."""
+        name = f"{_ANSWERS}/{quote(configuration)}/{uuid.uuid4().hex}.jsonl"
+        self._files.write(name, content)
+        return name
+
+    def answers(self, configuration: str) -> dict[str, bytes]:
+        """The files of answers of a configuration, by name."""
+        listed = self._files.listing(f"{_ANSWERS}/{quote(configuration)}")
+        return {name: path.read_bytes() for name, path in self._files.local(listed).items()}
+
+    def discard_answers(self, names: Collection[str]) -> None:
+        """Forget these files of answers."""
+        for name in names:
+            self._files.remove(name)
 
     # ---- the home itself
 

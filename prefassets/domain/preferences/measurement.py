@@ -1,8 +1,9 @@
 """What is asked of one model, fixed before it is asked: a `Measurement` and the `Configuration`s it is made of."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from prefassets.domain.preferences.active_learning import Plan
 from prefassets.domain.preferences.rating_questions import FRAMINGS, OPTIONS
 from prefassets.domain.preferences.template import Template
 
@@ -15,12 +16,12 @@ Answering = Literal["free", "constrained"]
 class Revealed:
     """Pick one of two: each template is a configuration, before or after the model has done both tasks, or both.
 
-    `plan` says which pairs are asked, and how often.
+    `plan` says which pairs are asked, how often, and until when.
     """
 
     templates: tuple[Template, ...] = (Template(),)
     asked: tuple[Asked, ...] = ("before",)
-    plan: object = None
+    plan: Plan = field(default_factory=Plan)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,26 +16,20 @@ So greedy text always has weight 1, however odd it is. A weight says how likely 
 model where they stand, and on-policy samples are the text against which to read it.
 """
 
-# N texts of a batch, T places; texts are padded on the left
-
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
 import torch
-from transformers import GenerationConfig, PreTrainedModel
 
 from prefassets.domain.training.completions import complete
 from prefassets.domain.training.encoding import EncodedPairs
+from prefassets.domain.training.generation import PLACES_AT_ONCE, batches, ends_of_turn, without_own_settings, write
 from prefassets.domain.training.language_model import LanguageModel
 from prefassets.domain.training.pair_batch import PairTokens
-from prefassets.domain.training.quiet import quiet
 
 SAMPLED, GREEDY = "T = 1", "greedy"
 ANSWERS = {SAMPLED: 2, GREEDY: 1}  # to each prompt
-PLACES_AT_ONCE = {"cpu": 2**16, "cuda": 2**18}  # of texts in writing: what the model keeps of them fills the memory
 
 
 def on_policy_answers(
@@ -65,13 +59,16 @@ def on_policy_answers(
     """
     prompts = [np.asarray(ids, dtype=np.int64) for ids in encoded.rows["prompt_ids"]]
     written: dict[str, list[list[np.ndarray]]] = {sampling: [[]] * len(prompts) for sampling in ANSWERS}
-    ends = _ends_of_turn(language_model)
+    ends = ends_of_turn(language_model)
+    most_places = PLACES_AT_ONCE[language_model.model.device.type]
     done = 0
-    with torch.random.fork_rng(), _without_own_settings(language_model.model):
+    with torch.random.fork_rng(), without_own_settings(language_model.model):
         torch.manual_seed(seed)
-        for rows in _batches(prompts, max_length, language_model.model.device):
-            for sampling in ANSWERS:
-                answers = _write(language_model, [prompts[row] for row in rows], sampling, max_length, ends)
+        for rows in batches([len(prompt) for prompt in prompts], max_length * max(ANSWERS.values()), most_places):
+            of_batch = [prompts[row] for row in rows]
+            rooms = [max_length - len(prompt) for prompt in of_batch]
+            for sampling, count in ANSWERS.items():
+                answers = write(language_model, of_batch, rooms, ends, sampled=sampling == SAMPLED, answers=count)
                 for row, answer in zip(rows, answers, strict=True):
                     written[sampling][row] = answer
             done += len(rows)
@@ -112,69 +109,3 @@ _SCHEMA = {
     "alignment_sum": pl.Float64,
     "finished": pl.Boolean,
 }
-
-
-def _ends_of_turn(language_model: LanguageModel) -> set[int]:
-    """Tokens after which the model is done: its tokenizer's, and those that its own settings add."""
-    of_model = language_model.model.generation_config.eos_token_id
-    ends = of_model if isinstance(of_model, list) else [of_model]
-    return {int(token) for token in (*ends, language_model.tokenizer.eos_token_id) if token is not None}
-
-
-@contextmanager
-def _without_own_settings(model: PreTrainedModel) -> Iterator[None]:
-    """What a GenerationConfig leaves open, `generate` takes from the model's own: here there is nothing to take."""
-    own = model.generation_config
-    model.generation_config = GenerationConfig()
-    try:
-        with quiet():
-            yield
-    finally:
-        model.generation_config = own
-
-
-def _batches(prompts: Sequence[np.ndarray], max_length: int, device: torch.device) -> Iterator[list[int]]:
-    """Rows of prompts of similar length, the longest first."""
-    size = max(1, PLACES_AT_ONCE[device.type] // (max_length * max(ANSWERS.values())))
-    rows = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
-    return (rows[begin : begin + size] for begin in range(0, len(rows), size))
-
-
-def _write(
-    language_model: LanguageModel, prompts: Sequence[np.ndarray], sampling: str, max_length: int, ends: set[int]
-) -> list[list[np.ndarray]]:
-    """The answers to each prompt as token numbers, each with its end of turn unless there was no room for it."""
-    model: Any = language_model.model
-    longest = max(map(len, prompts))
-    prompt_NT = torch.full((len(prompts), longest), language_model.tokenizer.pad_token_id)
-    attended_NT = torch.zeros_like(prompt_NT)
-    for row, prompt in enumerate(prompts):
-        prompt_NT[row, longest - len(prompt) :] = torch.from_numpy(prompt)
-        attended_NT[row, longest - len(prompt) :] = 1
-    found_NT = model.generate(
-        input_ids=prompt_NT.to(model.device),
-        attention_mask=attended_NT.to(model.device),
-        generation_config=GenerationConfig(
-            do_sample=sampling == SAMPLED,
-            num_return_sequences=ANSWERS[sampling],
-            temperature=1.0,
-            top_k=0,
-            top_p=1.0,
-            repetition_penalty=1.0,
-            max_new_tokens=max_length - min(map(len, prompts)),
-            eos_token_id=sorted(ends),
-            pad_token_id=language_model.tokenizer.pad_token_id,
-            use_cache=True,
-        ),
-    )
-    answer_NT = found_NT[:, longest:].cpu().numpy()
-    ends_NT = np.isin(answer_NT, list(ends))
-    per_prompt: list[list[np.ndarray]] = []
-    for row, prompt in enumerate(prompts):
-        of_prompt = range(row * ANSWERS[sampling], (row + 1) * ANSWERS[sampling])
-        room = max_length - len(prompt)
-        lengths = [int(ends_NT[text].argmax()) + 1 if ends_NT[text].any() else room for text in of_prompt]
-        per_prompt.append(
-            [answer_NT[text, : min(length, room)] for text, length in zip(of_prompt, lengths, strict=True)]
-        )
-    return per_prompt

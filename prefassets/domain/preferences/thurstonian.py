@@ -1,0 +1,242 @@
+"""Utilities of tasks from choices between two of them: the most probable ones, and those of the published fit.
+
+Imports scipy: import it where it is used, not at the top of what definitions import.
+"""
+
+# n tasks, p pairs of slots, m parameters
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+from scipy.optimize import minimize
+from scipy.special import log_ndtr
+
+from prefassets.domain.preferences.comparisons import Comparisons, count_choices
+from prefassets.domain.preferences.likelihood import LOG_DENSITY_0, Place, Posterior
+from prefassets.domain.preferences.newton import minimise, solve
+
+Array = NDArray[np.float64]
+Objective = Literal["map", "published"]
+
+PRIOR_SD = 2.0
+PENALTY = 10.0
+PUBLISHED_PENALTY = 1.0
+MU_BOUNDS, LOG_SIGMA_BOUNDS = (-10.0, 10.0), (-2.0, 2.0)
+CLIP = 1e-10
+EXACT_PARAMETERS = 4_000
+PROBES, PROBES_AT_ONCE = 64, 8
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A number that a fit found beside the utilities, and its standard error."""
+
+    value: float
+    se: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Utilities, and how they were found.
+
+    `utilities` has a row per task, in the order of the tasks: `task_id`, `mu`, `sigma`, `se` (of mu; empty in the
+    published fit, which stops before its optimum, where curvature means nothing), `comparisons` (answers that chose).
+    `objective_value` is what was minimised; `log_likelihood` that of the answers alone, in nats.
+    """
+
+    utilities: pl.DataFrame
+    objective: Objective
+    objective_value: float
+    log_likelihood: float
+    iterations: int
+    converged: bool
+    se_exact: bool | None = None
+    slot_bias: Effect | None = None
+    refusal_level: Effect | None = None
+    refusal_slope: Effect | None = None
+
+
+def fit_utilities(
+    choices: pl.DataFrame | Comparisons,
+    objective: Objective = "map",
+    *,
+    tasks: Sequence[str] | None = None,
+    prior_sd: float = PRIOR_SD,
+    penalty: float | None = None,
+    slot_bias: bool = False,
+    refusals: bool = False,
+    start_mu: Array | float = 0.0,
+    start_sigma: Array | float = 1.0,
+    mu_bounds: tuple[float, float] = MU_BOUNDS,
+    log_sigma_bounds: tuple[float, float] = LOG_SIGMA_BOUNDS,
+    standard_errors: bool = True,
+) -> Fit:
+    """Fit P(i > j) = Phi((mu_i - mu_j) / sqrt(sigma_i^2 + sigma_j^2)) to choices."""
+    if objective not in ("map", "published"):
+        raise ValueError(f"there is no objective {objective!r}; map and published are")
+    if prior_sd <= 0:
+        raise ValueError(f"the prior's standard deviation is {prior_sd:g}; a positive number was wanted")
+    if penalty is not None and not penalty >= 0:
+        raise ValueError(f"the penalty is {penalty:g}; a number from 0 up was wanted")
+    comparisons = choices if isinstance(choices, Comparisons) else count_choices(choices, tasks)
+    count = len(comparisons.tasks)
+    start_mu_n = np.broadcast_to(np.asarray(start_mu, dtype=float), count)
+    start_log_sigma_n = np.log(np.broadcast_to(np.asarray(start_sigma, dtype=float), count))
+    if objective == "published":
+        return _published(
+            comparisons,
+            PUBLISHED_PENALTY if penalty is None else penalty,
+            start_mu_n,
+            start_log_sigma_n,
+            mu_bounds,
+            log_sigma_bounds,
+        )
+    return _most_probable(
+        comparisons,
+        prior_sd,
+        PENALTY if penalty is None else penalty,
+        slot_bias,
+        refusals,
+        start_mu_n,
+        start_log_sigma_n,
+        standard_errors,
+    )
+
+
+def _most_probable(
+    comparisons: Comparisons,
+    prior_sd: float,
+    penalty: float,
+    slot_bias: bool,
+    refusals: bool,
+    start_mu_n: Array,
+    start_log_sigma_n: Array,
+    standard_errors: bool,
+) -> Fit:
+    used = comparisons if slot_bias else comparisons.regardless_of_slots()
+    posterior = Posterior(used, prior_sd, penalty, slot_bias, refusals)
+    layout = posterior.layout
+    found = minimise(posterior, posterior.start(start_mu_n, start_log_sigma_n), posterior.longest)
+    place = found.point
+    exact = layout.size <= EXACT_PARAMETERS
+    se_m = np.full(layout.size, np.nan)
+    if standard_errors:
+        se_m = np.sqrt(_variances(place) if exact else _probed_variances(place))
+    mu_n = found.parameters_m[layout.mu]
+    sigma_n = np.ones_like(mu_n) if layout.shared_sigma else np.exp(found.parameters_m[layout.log_sigma])
+    effects = [Effect(value, se) for value, se in zip(found.parameters_m.tolist(), se_m.tolist(), strict=True)]
+    bias = effects[layout.slot_bias]
+    level_and_slope = effects[layout.refusal]
+
+    return Fit(
+        _utilities(comparisons, mu_n, sigma_n, se_m[layout.mu] if standard_errors else None),
+        "map",
+        objective_value=place.value,
+        log_likelihood=place.log_likelihood,
+        iterations=found.iterations,
+        converged=found.converged,
+        se_exact=exact if standard_errors else None,
+        slot_bias=bias[0] if bias else None,
+        refusal_level=level_and_slope[0] if level_and_slope else None,
+        refusal_slope=level_and_slope[1] if level_and_slope else None,
+    )
+
+
+def _utilities(comparisons: Comparisons, mu_n: Array, sigma_n: Array, se_n: Array | None) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "task_id": pl.Series(comparisons.tasks, dtype=pl.String),
+            "mu": mu_n,
+            "sigma": sigma_n,
+            "se": pl.Series([None] * len(mu_n) if se_n is None else se_n, dtype=pl.Float64),
+            "comparisons": comparisons.per_task_n,
+        }
+    )
+
+
+def _variances(place: Place) -> Array:
+    """The diagonal of the Hessian's inverse."""
+    hessian_mm = place.matrix().toarray()
+    factor_mm, failed = lapack.dpotrf(hessian_mm, lower=1, overwrite_a=1)
+    if failed:
+        raise ValueError("the objective does not curve upwards where the fit ended, so it has no standard errors there")
+    inverse_mm, _ = lapack.dpotri(factor_mm, lower=1, overwrite_c=1)
+    return np.diag(inverse_mm).copy()
+
+
+def _probed_variances(place: Place) -> Array:
+    """About the diagonal of the Hessian's inverse: the mean of v * H^-1 v over random signs v (Bekas et al. 2007).
+
+    What makes that noisy is what all tasks share. Their common level is known to the prior alone, with a variance of
+    prior_sd^2 / n that is the same for each pair of tasks; taking it exactly leaves a third of the noise.
+    """
+    generator = np.random.default_rng(0)
+    hessian_mm, mu = place.matrix(), place.posterior.layout.mu
+    shared = 1 / (place.posterior.precision_m[mu.start] * mu.stop)
+    total_m = np.zeros(hessian_mm.shape[0])
+    for _ in range(PROBES // PROBES_AT_ONCE):
+        signs_mk = generator.choice([-1.0, 1.0], (len(total_m), PROBES_AT_ONCE))
+        probed_mk = signs_mk * solve(hessian_mm, signs_mk, place.preconditioner_m)
+        probed_mk[mu] += shared * (1 - signs_mk[mu] * signs_mk[mu].sum(axis=0))
+        total_m += probed_mk.sum(axis=1)
+    return total_m / PROBES
+
+
+def _published(
+    comparisons: Comparisons,
+    penalty: float,
+    start_mu_n: Array,
+    start_log_sigma_n: Array,
+    mu_bounds: tuple[float, float],
+    log_sigma_bounds: tuple[float, float],
+) -> Fit:
+    """The objective of the reports, minimised as they did."""
+    used = comparisons.regardless_of_slots(refusals_as_b=True)
+    a_p, b_p = used.a_p.astype(float), used.b_p.astype(float)
+    slot_a_p, slot_b_p, count = used.slot_a_p, used.slot_b_p, len(used.tasks)
+    low, high = math.log(CLIP), math.log1p(-CLIP)
+
+    def objective(parameters_m: Array) -> tuple[float, Array]:
+        mu_n = np.concatenate([[0.0], parameters_m[: count - 1]])
+        log_sigma_n = parameters_m[count - 1 :]
+        variance_n = np.exp(2 * log_sigma_n)
+        variance_p = variance_n[slot_a_p] + variance_n[slot_b_p]
+        spread_p = np.sqrt(variance_p)
+        z_p = (mu_n[slot_a_p] - mu_n[slot_b_p]) / spread_p
+        log_up_p, log_down_p = log_ndtr(z_p), log_ndtr(-z_p)
+        log_density_p = LOG_DENSITY_0 - 0.5 * z_p * z_p
+        within_p = (log_up_p > low) & (log_down_p > low)
+        up_p = np.exp(np.where(within_p, log_density_p - log_up_p, -np.inf))
+        down_p = np.exp(np.where(within_p, log_density_p - log_down_p, -np.inf))
+        first_p = b_p * down_p - a_p * up_p
+        by_mu_p, by_variance_p = first_p / spread_p, -first_p * z_p / (2 * variance_p)
+        gradient_mu_n = np.bincount(slot_a_p, by_mu_p, count) - np.bincount(slot_b_p, by_mu_p, count)
+        by_variance_n = np.bincount(slot_a_p, by_variance_p, count) + np.bincount(slot_b_p, by_variance_p, count)
+        value = -(a_p @ np.clip(log_up_p, low, high) + b_p @ np.clip(log_down_p, low, high))
+        return value + penalty * float(log_sigma_n @ log_sigma_n), np.concatenate(
+            [gradient_mu_n[1:], 2 * variance_n * by_variance_n + 2 * penalty * log_sigma_n]
+        )
+
+    found = minimize(
+        objective,
+        np.concatenate([start_mu_n[1:] - start_mu_n[:1], start_log_sigma_n]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[mu_bounds] * (count - 1) + [log_sigma_bounds] * count,
+        options={"maxiter": 1_000, "maxfun": 50_000, "gtol": 1.0, "ftol": 1e-8},
+    )
+    log_sigma_n = found.x[count - 1 :]
+    return Fit(
+        _utilities(used, np.concatenate([[0.0], found.x[: count - 1]]), np.exp(log_sigma_n), None),
+        "published",
+        objective_value=float(found.fun),
+        log_likelihood=penalty * float(log_sigma_n @ log_sigma_n) - float(found.fun),
+        iterations=int(found.nit),
+        converged=bool(found.success),
+    )

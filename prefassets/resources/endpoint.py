@@ -1,0 +1,282 @@
+"""A model behind an OpenAI-compatible endpoint: vLLM and the like, or a provider. Its answers are paid for.
+
+Where it is and the key for it come from OPENAI_BASE_URL and OPENAI_API_KEY. Neither is stored, and the key is never in
+an error.
+"""
+
+import json
+import logging
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import Any
+
+from prefassets.domain.preferences.asking import Answer, Failure, Request
+from prefassets.domain.preferences.parsing import DECLARED
+from prefassets.domain.preferences.wording import TOOL, tool_call
+
+_LONGEST_PAUSE = 16.0  # seconds between two tries, unless the endpoint names a longer one
+_MOST_FAILED = 8  # requests in a row, at least
+_MOST_TOLD = 300  # characters of what an endpoint said
+_logger = logging.getLogger(__name__)
+
+
+class EndpointRefused(ValueError):
+    """The endpoint will not answer, however often it is asked: a wrong key, an unknown model, nothing left to spend."""
+
+
+class EndpointUnreachable(OSError):
+    """The endpoint answers nothing any more."""
+
+
+class Endpoint:
+    """A served model as a backend.
+
+    A request that gets 408, 409, 429, 5xx, no connection, or no answer in time is sent again, after a pause that grows,
+    or that the endpoint asks for: then all requests wait. What is answered is yielded as it comes.
+
+    Args:
+        model: the name under which it is served.
+        requests_at_once: sent at the same time.
+        request_seconds: after which one is given up and sent again.
+        patience_seconds: for which a request is sent again before it has failed.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        requests_at_once: int = 16,
+        request_seconds: float = 120,
+        patience_seconds: float = 600,
+    ) -> None:
+        self.model = self.revision = model
+        self._at_once = requests_at_once
+        self._request_seconds = request_seconds
+        self._patience = patience_seconds
+        self._not_before = 0.0  # time.monotonic(), for all requests: when the endpoint wants to hear from us again
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._failed_in_a_row = 0
+
+    def answers(self, requests: Sequence[Request]) -> Iterator[Answer | Failure]:
+        """One answer or failure for each request, as they finish.
+
+        What was sent when asking ends early, by an error or an interrupt, is waited for and yielded: it is paid for.
+
+        Raises:
+            EndpointRefused: the key is wrong or lacks a right, there is no such model, or nothing is left to spend.
+            EndpointUnreachable: as many requests in a row as are sent at once, and at least 8, have failed.
+        """
+        self._client  # noqa: B018  made once, before threads ask for it
+        self._stopped.clear()
+        waiting = iter(requests)
+        stop: BaseException | None = None
+        with ThreadPoolExecutor(self._at_once) as pool:
+            running: set[Future[Answer | Failure]] = set()
+            try:
+                while True:
+                    while stop is None and len(running) < self._at_once and (request := next(waiting, None)):
+                        running.add(pool.submit(self._answer, request))
+                    if not running:
+                        break
+                    try:
+                        finished, running = wait(running, return_when=FIRST_COMPLETED)
+                    except BaseException as interrupt:
+                        if stop is not None:
+                            raise
+                        stop, finished = interrupt, set()
+                    for future in finished:
+                        try:
+                            found = future.result()
+                            stop = stop or self._nothing_but_failures(found)
+                        except EndpointRefused as error:
+                            stop = stop or error
+                            continue
+                        yield found
+                    if stop is not None:
+                        self._stopped.set()
+            finally:
+                self._stopped.set()
+        if stop is not None:
+            raise stop from None
+
+    def _nothing_but_failures(self, found: Answer | Failure) -> EndpointUnreachable | None:
+        """The error to stop with, once it makes no sense to ask on."""
+        self._failed_in_a_row = self._failed_in_a_row + 1 if isinstance(found, Failure) else 0
+        if self._failed_in_a_row < max(self._at_once, _MOST_FAILED) or not isinstance(found, Failure):
+            return None
+        return EndpointUnreachable(
+            f"the endpoint {self._address} failed {self._failed_in_a_row} requests in a row, the last with: "
+            f"{found.reason}. What was answered is kept; check the endpoint and start the same again."
+        )
+
+    @cached_property
+    def _client(self) -> Any:
+        try:
+            from openai import OpenAI
+        except ImportError as error:
+            raise EndpointRefused("an endpoint needs the package openai: pip install openai") from error
+        key, address = os.environ.get("OPENAI_API_KEY"), os.environ.get("OPENAI_BASE_URL")
+        if not key and not address:
+            raise EndpointRefused(
+                f"no endpoint for {self.model}: set OPENAI_BASE_URL, for vLLM http://<host>:8000/v1, and, if "
+                f"it wants a key, OPENAI_API_KEY"
+            )
+        # Retries are ours: the library's wait for each request apart, and not for longer than a minute.
+        return OpenAI(api_key=key or "none", base_url=address, timeout=self._request_seconds, max_retries=0)
+
+    @property
+    def _address(self) -> str:
+        return re.sub("//[^/]*@", "//...@", str(self._client.base_url).rstrip("/"))  # never a password
+
+    def _answer(self, request: Request) -> Answer | Failure:
+        import openai
+
+        began, pause, tries = time.monotonic(), 0.5, 0
+        while True:
+            if not self._wait_until_wanted():
+                return Failure(digest=request.digest, reason="not sent, as the endpoint refused another")
+            tries += 1
+            wanted = None
+            try:
+                response = self._client.chat.completions.with_raw_response.create(**self._body(request))
+                return _answer_of(request, response.http_response)
+            except openai.APIStatusError as error:
+                reason = self._told(error)
+                self._refuse_what_waiting_does_not_cure(error, reason)
+                if error.status_code not in (408, 409, 429) and error.status_code < 500:
+                    return Failure(digest=request.digest, reason=reason)
+                wanted = _retry_after(error.response.headers)
+            except _NoAnswer as error:
+                return Failure(digest=request.digest, reason=self._without_key(str(error)))
+            except (openai.APIConnectionError, OSError) as error:
+                reason = self._without_key(f"{type(error).__name__}: {error}")
+            pause = self._pause(wanted, pause)
+            if time.monotonic() + pause - began > self._patience:
+                waited = time.monotonic() - began
+                return Failure(digest=request.digest, reason=f"{reason} (for {waited:.0f} s, {tries} tries)")
+            if tries == 2:
+                _logger.warning("%s does not answer yet (%s); trying again", self._address, reason)
+            if wanted is None:
+                self._stopped.wait(pause * random.uniform(0.5, 1))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _wait_until_wanted(self) -> bool:
+        """Wait as long as the endpoint asked all of us to; False if nothing is to be sent any more."""
+        while not self._stopped.is_set():
+            with self._lock:
+                left = self._not_before - time.monotonic()
+            if left <= 0:
+                return True
+            self._stopped.wait(left + random.uniform(0, 0.1))
+        return False
+
+    def _pause(self, wanted: float | None, pause: float) -> float:
+        """Seconds until the next try; what the endpoint wants holds for every request."""
+        if wanted is None:
+            return pause
+        with self._lock:
+            self._not_before = max(self._not_before, time.monotonic() + wanted)
+        return wanted
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": list(request.messages),
+            "temperature": request.temperature,
+            "max_tokens": request.most_tokens,
+            "seed": request.draw,
+        }
+        if request.tool is not None:
+            body["tools"] = [request.tool]
+            # A call that must be made is made of the permitted values only: vLLM decodes it along the tool's schema.
+            named = {"type": "function", "function": {"name": TOOL}}
+            body["tool_choice"] = named if request.permitted else "auto"
+        elif request.permitted:
+            body["extra_body"] = {"structured_outputs": {"choice": list(request.permitted)}}  # vLLM 0.12 and later
+        return body
+
+    def _refuse_what_waiting_does_not_cure(self, error: Any, reason: str) -> None:
+        match error.status_code:
+            case 401 | 403:
+                raise EndpointRefused(
+                    f"the endpoint {self._address} refuses the key in OPENAI_API_KEY ({reason}). Set one that may "
+                    f"use {self.model}, and start the same again; what was answered is kept."
+                ) from None
+            case 404:
+                raise EndpointRefused(
+                    f"the endpoint {self._address} has no model {self.model!r} ({reason}). Its models are listed at "
+                    f"{self._address}/models; OPENAI_BASE_URL usually ends in /v1."
+                ) from None
+            case 402:
+                spent = True
+            case status:
+                spent = status == 429 and "insufficient_quota" in (str(error.code), str(error.type))
+        if spent:
+            raise EndpointRefused(
+                f"nothing is left to spend at {self._address} ({reason}). What was answered is kept; start the same "
+                f"again when there is."
+            ) from None
+
+    def _told(self, error: Any) -> str:
+        """What an endpoint says of an error: its own message if it has one."""
+        body = error.body if isinstance(error.body, dict) else {}
+        message = body.get("message") or " ".join(error.response.text.split()) or error.response.reason_phrase
+        return f"{error.status_code}: {self._without_key(str(message))[:_MOST_TOLD]}"
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._client.api_key, "...") if os.environ.get("OPENAI_API_KEY") else text
+
+
+class _NoAnswer(Exception):
+    """What came back with 200 is from no model."""
+
+
+def _answer_of(request: Request, response: Any) -> Answer:
+    """The answer in a response; one that is not in the protocol's form, as it came."""
+    text = response.text
+    if response.headers.get("content-type", "").startswith("text/html"):
+        raise _NoAnswer(f"a web page came back, no answer of a model: {' '.join(text.split())[:_MOST_TOLD]}")
+    try:
+        body = json.loads(text)
+        choice = body["choices"][0]
+        message = choice["message"]
+        said = _said(message)
+        tokens = (body.get("usage") or {}).get("completion_tokens")
+        finished = choice.get("finish_reason") != "length"
+        return Answer(digest=request.digest, text=said, tokens=tokens, finished=finished)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return Answer(digest=request.digest, text=text, malformed=True)
+
+
+def _said(message: dict[str, Any]) -> str:
+    """What a message says, as one text: calls of tools stand in it as a model writes them."""
+    if message.get("refusal"):
+        return f"{DECLARED}{message['refusal']}"
+    content = message.get("content") or ""
+    if not isinstance(content, str):
+        raise TypeError(content)
+    calls = [call["function"] for call in message.get("tool_calls") or []]
+    return "\n".join(filter(None, [content, *(tool_call(call["arguments"], call["name"]) for call in calls)]))
+
+
+def _retry_after(headers: Any) -> float | None:
+    """Seconds that an endpoint asks to wait: a number, or a date."""
+    try:
+        if (milliseconds := headers.get("retry-after-ms")) is not None:
+            return max(0.0, float(milliseconds) / 1000)
+        if (said := headers.get("retry-after")) is None:
+            return None
+        return max(0.0, float(said) if _is_number(said) else parsedate_to_datetime(said).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d+)?", text.strip()) is not None
