@@ -61,15 +61,23 @@ class Posterior:
     mu ~ N(0, prior_sd^2); log sigma ~ N(0, 1 / (2 penalty)), so that `penalty` is the weight of sum (log sigma)^2, and
     with an infinite one every sigma is 1. The unit of mu is therefore the median task's own spread. A slot bias, added
     to the difference in favour of slot A, has mu's prior. Where `refusals` are modelled, a comparison is refused with
-    log odds level + slope x (the mean mu of its two tasks), both with a wide prior.
+    log odds level + slope x (the mean mu of its two tasks), both with a wide prior. Answers to the same two tasks count
+    less the more of them there are, as `repetition` has it: 0, each counts once; 1, all of them together do.
     """
 
     def __init__(
-        self, comparisons: Comparisons, prior_sd: float, penalty: float, slot_bias: bool, refusals: bool
+        self,
+        comparisons: Comparisons,
+        prior_sd: float,
+        penalty: float,
+        slot_bias: bool = False,
+        refusals: bool = False,
+        repetition: float = 0.0,
     ) -> None:
         self.layout = layout = Layout(len(comparisons.tasks), math.isinf(penalty), slot_bias, refusals)
-        self.a_p, self.b_p = comparisons.a_p.astype(float), comparisons.b_p.astype(float)
-        self.refused_p = comparisons.refused_p.astype(float)
+        weight_p = comparisons.discount_p(repetition)
+        self.a_p, self.b_p = comparisons.a_p * weight_p, comparisons.b_p * weight_p
+        self.refused_p = comparisons.refused_p * weight_p
         pairs = len(self.a_p)
         slots_2p = np.column_stack([comparisons.slot_a_p, comparisons.slot_b_p])
         bias_p1 = np.full((pairs, int(slot_bias)), layout.slot_bias.start)

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 from scipy.optimize import minimize
-from scipy.special import log_ndtr
+from scipy.special import log_ndtr, ndtr
 
 from prefassets.domain.preferences.comparisons import Comparisons, count_choices
 from prefassets.domain.preferences.likelihood import LOG_DENSITY_0, Place, Posterior
@@ -24,8 +24,8 @@ from prefassets.domain.preferences.newton import minimise, solve
 Array = NDArray[np.float64]
 Objective = Literal["map", "published"]
 
-PRIOR_SD = 2.0
-PENALTY = 10.0
+PRIOR_SD = 4.0
+PENALTY = 3.0
 PUBLISHED_PENALTY = 1.0
 MU_BOUNDS, LOG_SIGMA_BOUNDS = (-10.0, 10.0), (-2.0, 2.0)
 CLIP = 1e-10
@@ -56,6 +56,7 @@ class Fit:
     log_likelihood: float
     iterations: int
     converged: bool
+    repetition: float | None = None
     se_exact: bool | None = None
     slot_bias: Effect | None = None
     refusal_level: Effect | None = None
@@ -71,6 +72,7 @@ def fit_utilities(
     penalty: float | None = None,
     slot_bias: bool = False,
     refusals: bool = False,
+    repetition: float | None = None,
     start_mu: Array | float = 0.0,
     start_sigma: Array | float = 1.0,
     mu_bounds: tuple[float, float] = MU_BOUNDS,
@@ -103,6 +105,7 @@ def fit_utilities(
         PENALTY if penalty is None else penalty,
         slot_bias,
         refusals,
+        repetition,
         start_mu_n,
         start_log_sigma_n,
         standard_errors,
@@ -115,12 +118,18 @@ def _most_probable(
     penalty: float,
     slot_bias: bool,
     refusals: bool,
+    repetition: float | None,
     start_mu_n: Array,
     start_log_sigma_n: Array,
     standard_errors: bool,
 ) -> Fit:
     used = comparisons if slot_bias else comparisons.regardless_of_slots()
-    posterior = Posterior(used, prior_sd, penalty, slot_bias, refusals)
+    if repetition is None:
+        first = Posterior(used, prior_sd, math.inf, slot_bias)
+        rough = minimise(first, first.start(start_mu_n, start_log_sigma_n))
+        start_mu_n = rough.parameters_m[first.layout.mu]
+        repetition = _repetition(used, ndtr(first.difference_pm @ rough.parameters_m / math.sqrt(first.fixed_variance)))
+    posterior = Posterior(used, prior_sd, penalty, slot_bias, refusals, repetition)
     layout = posterior.layout
     found = minimise(posterior, posterior.start(start_mu_n, start_log_sigma_n), posterior.longest)
     place = found.point
@@ -138,14 +147,32 @@ def _most_probable(
         _utilities(comparisons, mu_n, sigma_n, se_m[layout.mu] if standard_errors else None),
         "map",
         objective_value=place.value,
-        log_likelihood=place.log_likelihood,
+        log_likelihood=Posterior(used, prior_sd, penalty, slot_bias, refusals)(found.parameters_m).log_likelihood,
         iterations=found.iterations,
         converged=found.converged,
+        repetition=repetition,
         se_exact=exact if standard_errors else None,
         slot_bias=bias[0] if bias else None,
         refusal_level=level_and_slope[0] if level_and_slope else None,
         refusal_slope=level_and_slope[1] if level_and_slope else None,
     )
+
+
+def _repetition(comparisons: Comparisons, chance_a_p: Array) -> float:
+    """The intraclass correlation of answers to the same two tasks, by moments, given the chance of slot A in each pair.
+
+    A pair's residual is its choices of one task less those expected; with m answers of standard deviation s its
+    variance is m s^2 + m (m - 1) repetition s^2. As the chances were fitted to the same answers, this is a little low.
+    """
+    pair_p, won_p = comparisons.pair_p, comparisons.won_p
+    sign_p = np.where(comparisons.slot_a_p < comparisons.slot_b_p, 1.0, -1.0)
+    sd_p = np.sqrt(chance_a_p * (1 - chance_a_p))
+    residual_g = np.bincount(pair_p, sign_p * (comparisons.a_p - won_p * chance_a_p))
+    independent_g = np.bincount(pair_p, won_p * sd_p**2)
+    alike_g = np.bincount(pair_p, won_p * sd_p) ** 2 - independent_g
+    if not (repeated := float(alike_g.sum())) > 0:
+        return 0.0
+    return float(np.clip((residual_g**2 - independent_g).sum() / repeated, 0, 1))
 
 
 def _utilities(comparisons: Comparisons, mu_n: Array, sigma_n: Array, se_n: Array | None) -> pl.DataFrame:
