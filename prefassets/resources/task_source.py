@@ -18,7 +18,7 @@ HUB_FILES = (
     ("allenai/WildChat-1M", "data/train-00000-of-00014.parquet"),  # one of 14: many more than are kept
 )
 BAILBENCH = (  # not on the hub: its authors release it with their code
-    "https://raw.githubusercontent.com/Phylliida/BailStudy/13962909c1ac5bd6d9dc76662fbde766a72d56e6/"
+    "https://raw.githubusercontent.com/Phylliida/BailStudy/2d0b7862dcaf795ad6afc03c7417f3e88f93f2b3/"
     "bailstudy/data/bailBench.csv"
 )
 _INSTEAD = (
