@@ -1,0 +1,240 @@
+"""What each measurement asks of its model, one configuration at a time, and the utilities of its choices."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import polars as pl
+
+from prefassets.assets.gpu import on_gpu
+from prefassets.domain.preferences.measurement import ChoiceConfiguration, Configuration, Measurement
+from prefassets.domain.training.recipe import digest
+from prefassets.measurements import all_measurements
+from prefassets.resources.measuring import MeasurementData
+from prefassets.resources.progress import progress_bar
+from prefassets.resources.store import Store
+from prefassets.resources.tables import TABLES
+
+if TYPE_CHECKING:
+    from prefassets.domain.preferences.asking import Asker, Backend
+
+Answered = Mapping[str, pl.DataFrame]  # rows by table
+Metadata = Mapping[str, Any]
+
+
+class QuestionsFailed(dg.Failure):
+    """Some questions of a run have no answer; all answers that came are kept, and the next run asks for the rest."""
+
+    def __init__(self, failures: Mapping[str, Mapping[str, str]]) -> None:
+        said = [
+            f"{name}: {len(reasons)} questions have no answer, e.g. {next(iter(reasons.values()))}"
+            for name, reasons in failures.items()
+        ]
+        super().__init__("\n".join([*said, "what was answered is kept; run it again to ask for the rest"]), allow_retries=False)
+
+
+def measurement_assets(measurement: Measurement) -> list[dg.AssetsDefinition]:
+    """The assets of one measurement: those that it needs of completions, choices, utilities and ratings."""
+    assets = [completions_asset(measurement)] if measurement.asks_after_tasks else []
+    if measurement.choice_configurations:
+        assets += [choices_asset(measurement), utilities_asset(measurement)]
+    if measurement.rating_configurations:
+        assets.append(ratings_asset(measurement))
+    return assets
+
+
+def configuration_partitions(configurations: Sequence[Configuration]) -> dg.StaticPartitionsDefinition:
+    """One partition per configuration, by its name."""
+    return dg.StaticPartitionsDefinition([configuration.name for configuration in configurations])
+
+
+def _of_model(measurement: Measurement) -> dict[str, Any]:
+    """Arguments of `@dg.asset` for what asks the model: a GPU if it runs in this process; an endpoint has its own."""
+    deps = [dg.AssetDep(["tasks", "tasks"])]
+    if measurement.backend == "endpoint":
+        return {"deps": deps, "kinds": {"openai"}, "group_name": measurement.name}
+    mapping = dg.SpecificPartitionsPartitionMapping([measurement.model])
+    deps.append(dg.AssetDep(["model", "base"], partition_mapping=mapping))
+    return {"deps": deps, "kinds": {"pytorch"}, "group_name": measurement.name, **on_gpu()}
+
+
+def completions_asset(measurement: Measurement) -> dg.AssetsDefinition:
+    """`<measurement>/completions`."""
+
+    @dg.asset(
+        key=[measurement.name, "completions"],
+        description="What the model makes of each task, once; configurations that ask afterwards build on it.",
+        **_of_model(measurement),
+    )
+    def completions(store: Store) -> dg.MaterializeResult:
+        from prefassets.domain.preferences.measure import complete_tasks
+
+        data = MeasurementData(store, measurement)
+        key = f"{measurement.name}.completions"
+        stands = store.read("preferences.completions", [measurement.name])
+        with (
+            progress_bar(f"{measurement.name}: the model does the tasks", len(data.tasks)) as show,
+            data.asker(data.backend(), key, stands, lambda done, _: show(done)) as (asker, journal),
+        ):
+            rows = complete_tasks(measurement, data.tasks, asker)
+        if asker.failures:
+            raise QuestionsFailed({key: asker.failures})
+        written = store.replace("preferences.completions", rows, [measurement.name])
+        journal.discard()
+        return dg.MaterializeResult(metadata={**(written.metadata or {}), "cut": int((~rows["finished"]).sum())})
+
+    return completions
+
+
+def choices_asset(measurement: Measurement) -> dg.AssetsDefinition:
+    """`<measurement>/choices`."""
+
+    def ask(data: MeasurementData, configuration: Configuration, asker: "Asker") -> Answered:
+        from prefassets.domain.preferences.measure import measure_choices
+        from prefassets.domain.preferences.thurstonian import fit_utilities
+
+        assert isinstance(configuration, ChoiceConfiguration)
+        tasks = list(data.tasks["task_id"])
+        slot_bias = configuration.slots_are_random
+
+        def mu(choices: pl.DataFrame) -> Any:
+            fit = fit_utilities(choices, tasks=tasks, slot_bias=slot_bias, standard_errors=False)
+            return fit.utilities["mu"].to_numpy()
+
+        found = measure_choices(measurement, configuration, data.tasks, asker, mu, data.completions)
+        return {"preferences.choices": found.choices, "preferences.rounds": found.rounds}
+
+    return _asked("choices", "Which of two tasks the model would rather do.", measurement, ask)
+
+
+def ratings_asset(measurement: Measurement) -> dg.AssetsDefinition:
+    """`<measurement>/ratings`."""
+
+    def ask(data: MeasurementData, configuration: Configuration, asker: "Asker") -> Answered:
+        from prefassets.domain.preferences.measure import measure_ratings
+
+        assert not isinstance(configuration, ChoiceConfiguration)
+        found = measure_ratings(measurement, configuration, data.tasks, asker, data.completions)
+        return {"preferences.ratings": found}
+
+    return _asked("ratings", "How the model rates each task.", measurement, ask)
+
+
+def _asked(
+    name: str,
+    description: str,
+    measurement: Measurement,
+    ask: Callable[[MeasurementData, Configuration, "Asker"], Answered],
+) -> dg.AssetsDefinition:
+    """An asset with a partition per configuration; `ask` gives the rows of its tables, the answers' table first."""
+    table = f"preferences.{name}"
+    choosing = name == "choices"
+    configurations = measurement.choice_configurations if choosing else measurement.rating_configurations
+    arguments = _of_model(measurement)
+    if any(configuration.asked == "after" for configuration in configurations):
+        arguments["deps"].append(dg.AssetDep([measurement.name, "completions"]))
+
+    @dg.asset(
+        key=[measurement.name, name],
+        description=f"{description} {measurement.question}",
+        partitions_def=configuration_partitions(configurations),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        **arguments,
+    )
+    def asked(context: dg.AssetExecutionContext, store: Store) -> None:
+        data = MeasurementData(store, measurement)
+        backend = data.backend()
+        failures = {}
+        for key in context.partition_keys:
+            configuration = measurement.configuration(f"{measurement.name}.{key}")
+            partition = [measurement.name, key]
+            with (
+                progress_bar(configuration.key, 1) as show,
+                data.asker(backend, configuration.key, store.read(table, partition), show) as (asker, journal),
+            ):
+                found = ask(data, configuration, asker)
+            if asker.failures:
+                failures[key] = asker.failures
+                continue
+            for written, rows in found.items():
+                store.replace(written, rows.with_columns(measurement=pl.lit(measurement.name), configuration=pl.lit(key)), partition)
+            summary = _summary(data, configuration, found[table], asker, backend, context.run_id)
+            store.replace("preferences.answered", pl.DataFrame([summary], TABLES["preferences.answered"].schema), partition)
+            journal.discard()
+            made = {name: summary[name] for name in ("answers", "refusals", "unparseable", "asked_now", "fingerprint")}
+            # As each is finished, not when all are; Dagster says it once more if the step succeeds.
+            context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=made))
+            context.add_asset_metadata(made, asset_key=context.asset_key, partition_key=key)
+        if failures:
+            raise QuestionsFailed(failures)
+
+    return asked
+
+
+def _summary(
+    data: MeasurementData,
+    configuration: Configuration,
+    rows: pl.DataFrame,
+    asker: "Asker",
+    backend: "Backend",
+    run_id: str,
+) -> dict[str, Any]:
+    """The row of `preferences.answered`."""
+    choosing = isinstance(configuration, ChoiceConfiguration)
+    outcomes = rows["choice" if choosing else "rating"]
+    return {
+        "measurement": data.measurement.name,
+        "configuration": configuration.name,
+        "kind": "choice" if choosing else "rating",
+        "fingerprint": data.fingerprint(configuration),
+        "model": backend.model,
+        "revision": backend.revision,
+        "tasks": len(data.tasks),
+        "answers": len(rows),
+        "refusals": int((outcomes == "refusal").sum()),
+        "unparseable": int((outcomes == "unparseable").sum()),
+        "asked_now": asker.asked,
+        "run_id": run_id,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def utilities_asset(measurement: Measurement) -> dg.AssetsDefinition:
+    """`<measurement>/utilities`."""
+
+    @dg.asset(
+        key=[measurement.name, "utilities"],
+        description="Thurstonian utilities of each configuration's choices, and how far they can be believed.",
+        deps=[[measurement.name, "choices"]],
+        partitions_def=configuration_partitions(measurement.choice_configurations),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=measurement.name,
+        kinds={"scipy"},
+    )
+    def utilities(context: dg.AssetExecutionContext, store: Store) -> None:
+        from prefassets.domain.preferences.believing import believe  # scipy: only where it is used
+
+        for key in context.partition_keys:
+            partition = [measurement.name, key]
+            configuration = measurement.configuration(f"{measurement.name}.{key}")
+            assert isinstance(configuration, ChoiceConfiguration)
+            data = MeasurementData(store, measurement)
+            found = believe(
+                store.read("preferences.choices", partition),
+                list(data.tasks["task_id"]),
+                slot_bias=configuration.slots_are_random,
+            )
+            named = {"measurement": measurement.name, "configuration": key}
+            for table, rows in (("preferences.utilities", found.utilities), ("preferences.fit", found.fit)):
+                labels = [pl.lit(value).alias(name) for name, value in named.items()]
+                store.replace(table, rows.select(*labels, pl.all()), partition)
+            accuracy, log_loss = found.fit.select("accuracy", "log_loss").row(0)
+            metadata = {"tasks": len(found.utilities), "held-out accuracy": accuracy, "held-out log loss": log_loss}
+            known = {name: value for name, value in metadata.items() if value is not None}
+            context.add_asset_metadata(known, asset_key=context.asset_key, partition_key=key)
+
+    return utilities
+
+
+MEASUREMENT_ASSETS = [asset for measurement in all_measurements().values() for asset in measurement_assets(measurement)]

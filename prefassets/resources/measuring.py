@@ -1,0 +1,133 @@
+"""What a home holds of a measurement: the tasks it asks about, who answers, and which configurations are finished."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import polars as pl
+
+from prefassets.domain.preferences.measurement import ChoiceConfiguration, Configuration, Measurement
+from prefassets.domain.preferences.tasks import sample_tasks
+from prefassets.domain.training.recipe import digest
+from prefassets.resources.store import Store
+from prefassets.settings import settings
+
+if TYPE_CHECKING:
+    from prefassets.domain.preferences.asking import Asker, Backend
+    from prefassets.resources.answers import Journal
+
+State = Literal["finished", "missing", "stale"]
+
+
+@dataclass(frozen=True)
+class ConfigurationState:
+    """What a home holds of one configuration. `reason` says in words what is missing or what has changed."""
+
+    configuration: Configuration
+    state: State
+    reason: str = ""
+
+
+class MeasurementData:
+    """A measurement against the home: each thing is read once."""
+
+    def __init__(self, store: Store, measurement: Measurement) -> None:
+        self.store = store
+        self.measurement = measurement
+
+    @cached_property
+    def tasks(self) -> pl.DataFrame:
+        """The tasks that are asked about, in the order that `canonical` means.
+
+        Raises:
+            ValueError: the home has no tasks yet, or none of an origin that the measurement names.
+        """
+        every = self.store.read("tasks.tasks")
+        if every.is_empty():
+            raise ValueError(f"{self.store.home} has no tasks yet; `prefassets measure {self.measurement.name}` makes them")
+        origins = self.measurement.origins or sorted(every["origin"].unique())
+        return sample_tasks(every, self.measurement.tasks, origins, self.measurement.seed)
+
+    @cached_property
+    def revision(self) -> str | None:
+        """The revision of the model that this home has; of an endpoint, its name; None if there is none yet."""
+        if self.measurement.backend == "endpoint":
+            return self.measurement.model
+        found = self.store.query(
+            "select revision from model.base where base_model = $model", model=self.measurement.model
+        )
+        return None if found.is_empty() else found.item()
+
+    def fingerprint(self, configuration: Configuration) -> str:
+        """Digest of everything that determines what is asked and of whom: where it differs, answers are stale."""
+        asked = asdict(self.measurement)
+        for named_elsewhere in ("name", "question", "revealed", "stated"):
+            del asked[named_elsewhere]
+        revealed, stated = self.measurement.revealed, self.measurement.stated
+        if isinstance(configuration, ChoiceConfiguration):
+            asked["plan"] = asdict(revealed.plan) if revealed else None
+        else:
+            asked["samples"] = stated.samples if stated else None
+        of_tasks = digest(self.tasks.select("task_id", "text").rows())
+        return digest([asked, asdict(configuration), of_tasks, self.revision])
+
+    def states(self) -> list[ConfigurationState]:
+        """Every configuration of the measurement, and whether its answers stand."""
+        found = self.store.query(
+            "select configuration, fingerprint from preferences.answered where measurement = $name",
+            name=self.measurement.name,
+        )
+        stands = dict(found.iter_rows())
+        made = self.revision is not None and bool(self.store.parts("tasks.tasks"))
+        states = []
+        for configuration in self.measurement.configurations:
+            if configuration.name not in stands:
+                state = ConfigurationState(configuration, "missing", "never asked to the end")
+            elif made and stands[configuration.name] == self.fingerprint(configuration):
+                state = ConfigurationState(configuration, "finished")
+            else:
+                why = "the measurement, its tasks or the model have changed since it was asked"
+                state = ConfigurationState(configuration, "stale", why)
+            states.append(state)
+        return states
+
+    def backend(self) -> Backend:
+        """Who answers: the model in this process, or the endpoint that the environment names."""
+        measurement = self.measurement
+        if measurement.backend == "endpoint":
+            from prefassets.resources.endpoint import Endpoint
+
+            chosen = settings()
+            return Endpoint(
+                measurement.model, chosen.requests_at_once, chosen.request_seconds, chosen.patience_seconds
+            )
+        from prefassets.domain.preferences.in_process import InProcess  # torch takes seconds to import
+        from prefassets.resources.models import load_base
+
+        model = load_base(self.store, measurement.model, measurement.precision, self.revision)
+        return InProcess(model, measurement.precision)
+
+    @contextmanager
+    def asker(
+        self, backend: Backend, name: str, rows: pl.DataFrame, on_answer: object = None
+    ) -> Iterator[tuple[Asker, Journal]]:
+        """Someone to ask `backend`, who knows what `rows` of a table and the journal of this name already answer."""
+        from prefassets.domain.preferences.asking import Asker
+        from prefassets.domain.preferences.measure import answers_in
+        from prefassets.resources.answers import Journal
+
+        with Journal(self.store, name, answers_in(rows)) as journal:
+            yield Asker(backend, journal, on_answer), journal  # type: ignore[arg-type]
+
+
+def unfinished(store: Store, measurement: Measurement) -> list[ConfigurationState]:
+    """The configurations of a measurement that are not finished, stale ones among them."""
+    return [state for state in MeasurementData(store, measurement).states() if state.state != "finished"]
+
+
+def names_of(configurations: Collection[Configuration]) -> list[str]:
+    return [configuration.name for configuration in configurations]
