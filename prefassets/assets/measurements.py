@@ -147,7 +147,7 @@ def _asked(
         backend = data.backend()
         failures = {}
         for key in context.partition_keys:
-            configuration = measurement.configuration(f"{measurement.name}.{key}")
+            configuration = measurement.configuration(key)
             partition = [measurement.name, key]
             with (
                 progress_bar(configuration.key, 1) as show,
@@ -213,14 +213,14 @@ def utilities_asset(measurement: Measurement) -> dg.AssetsDefinition:
         kinds={"scipy"},
     )
     def utilities(context: dg.AssetExecutionContext, store: Store) -> None:
-        from prefassets.domain.preferences.believing import believe  # scipy: only where it is used
+        from prefassets.domain.preferences.assessed import assessed_utilities  # scipy: only where it is used
 
         for key in context.partition_keys:
             partition = [measurement.name, key]
-            configuration = measurement.configuration(f"{measurement.name}.{key}")
+            configuration = measurement.configuration(key)
             assert isinstance(configuration, ChoiceConfiguration)
             data = MeasurementData(store, measurement)
-            found = believe(
+            found = assessed_utilities(
                 store.read("preferences.choices", partition),
                 list(data.tasks["task_id"]),
                 slot_bias=configuration.slots_are_random,

@@ -59,8 +59,13 @@ class ChoiceConfiguration:
 
     @property
     def key(self) -> str:
-        """The Dagster partition key, `demo.xml-reversed`."""
+        """Unique among all measurements, `demo.xml-reversed`."""
         return f"{self.measurement}.{self.name}"
+
+    @property
+    def slots_are_random(self) -> bool:
+        """Whether a coin says which task is shown first: only then can a fit tell position bias from preference."""
+        return self.template.task_order == "random"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +84,7 @@ class RatingConfiguration:
 
     @property
     def key(self) -> str:
-        """The Dagster partition key, `demo.rating-honest-yes_somewhat_no-after_tasks`."""
+        """Unique among all measurements, `demo.rating-honest-yes_somewhat_no-after_tasks`."""
         return f"{self.measurement}.{self.name}"
 
 
@@ -160,16 +165,16 @@ class Measurement:
         """Whether the model has to do the tasks: only then are there completions."""
         return any(configuration.asked == "after" for configuration in self.configurations)
 
-    def configuration(self, key: str) -> Configuration:
-        """The configuration of a Dagster partition key.
+    def configuration(self, name: str) -> Configuration:
+        """The configuration of that name, which is its Dagster partition.
 
         Raises:
             ValueError: there is none.
         """
         for configuration in self.configurations:
-            if configuration.key == key:
+            if configuration.name == name:
                 return configuration
-        raise ValueError(f"{self.name} has no configuration {key!r}; one of its own is {self.configurations[0].key!r}")
+        raise ValueError(f"{self.name} has no configuration {name!r}; its own are, e.g., {self.configurations[0].name!r}")
 
 
 _VALUES: dict[str, tuple[object, ...]] = {
