@@ -56,7 +56,8 @@ def transitivity(choices: pl.DataFrame, policy: Policy, utilities: pl.DataFrame 
             pairs cycle more than triads of all tasks: `inflated`. Then only `expected_rate` is a yardstick.
         utilities: `task_id`, `mu`, `sigma` of every task that was chosen from, for `expected_rate`: the same rate if
             each answer were drawn with Phi((mu_i - mu_j) / sqrt(sigma_i^2 + sigma_j^2)), exact, for the numbers at
-            hand. Utilities fitted to these very choices follow their noise, which makes it too low.
+            hand. Far more cycles than that say that answers depend on the pair, or on who is first, and not on two
+            utilities alone.
 
     Returns:
         One row of `TRANSITIVITY`. Rates are shares of `triads`, `decided_cycle_rate` of `decided_triads` (the ones
