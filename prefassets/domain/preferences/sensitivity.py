@@ -30,6 +30,7 @@ COEFFICIENTS = {
     "adjustment": pl.String,
     "field": pl.String,
     "field_group": pl.String,
+    "same_pairs": pl.Int64,
     "estimate": pl.Float64,
     "minimum_norm": pl.Float64,
     "ols_se": pl.Float64,
@@ -324,6 +325,7 @@ def _coefficient_rows(design: _Design, fit: _Fit | None, tested: Mapping[int, fl
         column = column_of[name]
         group = design.groups[column - 1]
         row: dict[str, Any] = {"field": name, "field_group": ", ".join(group)}
+        row["same_pairs"] = int(design.values_PK[:, column].sum())
         row["minimum_norm"] = fit.minimum_norm[name]
         if column in design.tangled:
             reason = f"only combinations of these can be estimated: {_named(design, design.tangled[column])}"
@@ -389,7 +391,7 @@ def _correlation_rows(design: _Design, found: Correlated) -> pl.DataFrame:
 
 def _too_few(design: _Design) -> str:
     return (
-        f"{design.configurations} configurations have {design.pairs} pairs, too few for {1 + len(design.fields)} "
+        f"{design.configurations} configurations (pairs: {design.pairs}) are too few for {1 + len(design.fields)} "
         "coefficients and their errors; measure more configurations"
     )
 
