@@ -16,6 +16,8 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from prefassets.domain.preferences.measurement import Measurement
+from prefassets.measurements import all_measurements
 from prefassets.settings import settings
 from prefassets.studies import all_studies
 from prefassets.studies.study import Matching, Study
@@ -48,6 +50,19 @@ class StudyName(click.ParamType):
         if value not in all_studies():
             self.fail(f"there is no study {value!r}; there are {', '.join(all_studies())} (prefassets/studies/)")
         return all_studies()[value]
+
+
+class MeasurementName(click.ParamType):
+    """A measurement by its name."""
+
+    name = "measurement"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Measurement:
+        if isinstance(value, Measurement):
+            return value
+        if value not in all_measurements():
+            self.fail(f"there is no measurement {value!r}; there are {', '.join(all_measurements())}")
+        return all_measurements()[value]
 
 
 class Kind(click.Group):
@@ -298,6 +313,35 @@ def _launch(study: Study, stale: bool, again: bool) -> None:
     for line in runs.queue(study, unfinished(runs.store, study, stale), again):
         _say(line)
     _say(runs.afterwards())
+
+
+@cli.command()
+@click.argument("measurement", type=MeasurementName())
+@click.option("--list", "listed", is_flag=True, help="Only print its configurations, and which are finished.")
+@format_option
+def measure(measurement: Measurement, listed: bool, form: str) -> None:
+    """Ask a model what MEASUREMENT asks, and print how far its preferences can be believed.
+
+    Nothing that was answered is asked again: a measurement that was stopped goes on, one that is finished is printed.
+    A model at an endpoint is reached by OPENAI_BASE_URL and OPENAI_API_KEY.
+    """
+    from prefassets.resources.measuring import MeasurementData
+
+    if listed:
+        states = MeasurementData(_store(), measurement).states()
+        rows = [(state.configuration.name, state.state, state.reason) for state in states]
+        show(pl.DataFrame(rows, ["configuration", "state", "reason"], orient="row"), form)
+        return
+    from prefassets.runs import measuring
+
+    launcher = _launcher()
+    try:
+        for line in measuring.measure(launcher, measurement):
+            _say(line)
+    finally:
+        _say("what models prefer, and warehouse.duckdb")
+        measuring.believe(launcher)
+    print_preferences(launcher.store, measurement, form)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
@@ -662,6 +706,35 @@ def utilities(
     won = counted.regardless_of_slots(refusals_as_b=objective == "published")
     for line in (*said_of(fit, counted), connectivity(won).sentence):
         click.echo(line, err=True)
+
+
+def print_preferences(store: "Store", measurement: Measurement, form: str) -> None:
+    """Print how far the answers of a measurement can be believed: choices, what they depend on, ratings."""
+    name = {"name": measurement.name}
+    reliability = store.query(
+        "select * exclude (measurement) from preferences.reliability where measurement = $name", **name
+    )
+    if form != "table":
+        show(reliability, form)
+        return
+    show(
+        reliability.select(
+            "configuration",
+            "answers",
+            "chosen",
+            "first_slot",
+            "agreement",
+            _with_interval(
+                reliability, "held-out accuracy [95 %]", "accuracy", "accuracy_lower", "accuracy_upper", ".2f"
+            ),
+            "log_loss",
+            "cycle_rate",
+            "null_rate",
+            "expected_rate",
+        ),
+        "table",
+        f"{measurement.name}: choices of {measurement.model}",
+    )
 
 
 @cli.command()

@@ -6,7 +6,9 @@ from prefassets.assets import (
     cells_job,
     evidence,
     inference,
+    measurements,
     model,
+    preferences,
     prism,
     report,
     splits,
@@ -24,6 +26,8 @@ ASSETS = [
     *dg.load_assets_from_modules([prism, tasks, evidence, splits, studies, model, inference, weights, warehouse]),
     *training.STUDY_ASSETS,
     *training.COLLECTED_ASSETS,
+    *measurements.MEASUREMENT_ASSETS,
+    *preferences.PREFERENCE_ASSETS,
     *verdicts.ASSETS,
     *report.ASSETS,
 ]
@@ -33,6 +37,8 @@ CHECKS = dg.load_asset_checks_from_modules([prism, tasks, evidence, splits, mode
 JUDGED = dg.AssetSelection.groups("training", "verdicts", "weights", "report", "warehouse") | dg.AssetSelection.assets(
     ["model", "wpo_weights"]
 )
+# What is read of finished configurations: made anew after each measurement.
+BELIEVED = dg.AssetSelection.groups("preferences") - dg.AssetSelection.assets(["tasks", "tasks"])
 
 
 def chosen_executor() -> dg.ExecutorDefinition:
@@ -59,12 +65,17 @@ defs = dg.Definitions(
             selection=JUDGED,
             description="Collect what is finished, judge it, write pages, publish warehouse.duckdb. Any seeds will do.",
         ),
+        dg.define_asset_job(
+            "preferences",
+            selection=BELIEVED | dg.AssetSelection.groups("warehouse"),
+            description="Collect what models have answered, judge how far to believe it, publish warehouse.duckdb.",
+        ),
         *cells_job.CELLS_JOBS,
     ],
     sensors=[
         dg.AutomationConditionSensorDefinition(
             "after_any_change",
-            target=dg.AssetSelection.groups("evidence") | JUDGED,
+            target=dg.AssetSelection.groups("evidence") | JUDGED | BELIEVED,
             default_status=dg.DefaultSensorStatus.RUNNING,
         )
     ],

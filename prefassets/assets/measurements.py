@@ -9,7 +9,6 @@ import polars as pl
 
 from prefassets.assets.gpu import on_gpu
 from prefassets.domain.preferences.measurement import ChoiceConfiguration, Configuration, Measurement
-from prefassets.domain.training.recipe import digest
 from prefassets.measurements import all_measurements
 from prefassets.resources.measuring import MeasurementData
 from prefassets.resources.progress import progress_bar
@@ -31,7 +30,9 @@ class QuestionsFailed(dg.Failure):
             f"{name}: {len(reasons)} questions have no answer, e.g. {next(iter(reasons.values()))}"
             for name, reasons in failures.items()
         ]
-        super().__init__("\n".join([*said, "what was answered is kept; run it again to ask for the rest"]), allow_retries=False)
+        super().__init__(
+            "\n".join([*said, "what was answered is kept; run it again to ask for the rest"]), allow_retries=False
+        )
 
 
 def measurement_assets(measurement: Measurement) -> list[dg.AssetsDefinition]:
@@ -74,8 +75,8 @@ def completions_asset(measurement: Measurement) -> dg.AssetsDefinition:
         key = f"{measurement.name}.completions"
         stands = store.read("preferences.completions", [measurement.name])
         with (
-            progress_bar(f"{measurement.name}: the model does the tasks", len(data.tasks)) as show,
-            data.asker(data.backend(), key, stands, lambda done, _: show(done)) as (asker, journal),
+            progress_bar(f"{measurement.name}: the model does the tasks") as show,
+            data.asker(data.backend(), key, stands, show) as (asker, journal),
         ):
             rows = complete_tasks(measurement, data.tasks, asker)
         if asker.failures:
@@ -150,7 +151,7 @@ def _asked(
             configuration = measurement.configuration(key)
             partition = [measurement.name, key]
             with (
-                progress_bar(configuration.key, 1) as show,
+                progress_bar(configuration.key) as show,
                 data.asker(backend, configuration.key, store.read(table, partition), show) as (asker, journal),
             ):
                 found = ask(data, configuration, asker)
@@ -158,9 +159,15 @@ def _asked(
                 failures[key] = asker.failures
                 continue
             for written, rows in found.items():
-                store.replace(written, rows.with_columns(measurement=pl.lit(measurement.name), configuration=pl.lit(key)), partition)
+                store.replace(
+                    written,
+                    rows.with_columns(measurement=pl.lit(measurement.name), configuration=pl.lit(key)),
+                    partition,
+                )
             summary = _summary(data, configuration, found[table], asker, backend, context.run_id)
-            store.replace("preferences.answered", pl.DataFrame([summary], TABLES["preferences.answered"].schema), partition)
+            store.replace(
+                "preferences.answered", pl.DataFrame([summary], TABLES["preferences.answered"].schema), partition
+            )
             journal.discard()
             made = {name: summary[name] for name in ("answers", "refusals", "unparseable", "asked_now", "fingerprint")}
             # As each is finished, not when all are; Dagster says it once more if the step succeeds.

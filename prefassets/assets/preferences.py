@@ -1,13 +1,15 @@
 """What models prefer, over all measurements: the tables that collect it, and how far to believe it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 
 import dagster as dg
 import polars as pl
 
 from prefassets.assets.automation import AFTER_ANY_CHANGE
 from prefassets.assets.declared import declared
-from prefassets.domain.preferences.measurement import Measurement
+from prefassets.domain.preferences.measurement import Configuration, Measurement
+from prefassets.domain.preferences.template import Template
 from prefassets.domain.training.recipe import digest
 from prefassets.measurements import all_measurements
 from prefassets.resources.store import Store
@@ -22,3 +24,213 @@ COLLECTED = {  # table of all measurements -> the asset of each measurement that
     "preferences.utilities": "utilities",
     "preferences.fit": "utilities",
 }
+
+
+def collected_asset(table: str, parts: str) -> dg.AssetsDefinition:
+    """The asset of one table of all measurements: the parts that stand, counted."""
+
+    @dg.asset(
+        **declared(table),
+        deps=[key for measurement in all_measurements().values() if (key := _asset(measurement, parts))],
+        group_name=GROUP,
+        kinds={"duckdb"},
+        automation_condition=AFTER_ANY_CHANGE,
+    )
+    def collected(store: Store) -> dg.MaterializeResult:
+        rows = store.query(f"select count(*) from {table}").item()
+        return dg.MaterializeResult(metadata={"dagster/row_count": rows, "parts": len(store.parts(table))})
+
+    return collected
+
+
+def _asset(measurement: Measurement, name: str) -> list[str] | None:
+    """The key of one of a measurement's assets, if it has it."""
+    has = {
+        "completions": measurement.asks_after_tasks,
+        "choices": bool(measurement.choice_configurations),
+        "utilities": bool(measurement.choice_configurations),
+        "ratings": bool(measurement.rating_configurations),
+    }
+    return [measurement.name, name] if has[name] else None
+
+
+@dg.asset(
+    **declared("preferences.answered"),
+    deps=[
+        key
+        for measurement in all_measurements().values()
+        for name in ("choices", "ratings")
+        if (key := _asset(measurement, name))
+    ],
+    group_name=GROUP,
+    kinds={"duckdb"},
+    automation_condition=AFTER_ANY_CHANGE,
+)
+def answered(store: Store) -> dg.MaterializeResult:
+    """Every finished configuration of every measurement."""
+    planned = sum(len(measurement.configurations) for measurement in all_measurements().values())
+    return dg.MaterializeResult(
+        metadata={"dagster/row_count": len(store.parts("preferences.answered")), "planned over all": planned}
+    )
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(**declared(f"preferences.{table}"), group_name=GROUP, kinds={"python"})
+        for table in ("measurement", "configuration")
+    ],
+    code_version=digest([repr(measurement) for measurement in all_measurements().values()]),
+)
+def measurements(store: Store) -> Iterator[dg.MaterializeResult]:
+    """What is asked of whom and how, as the measurement files say today."""
+    found = all_measurements().values()
+    for table, rows in (
+        ("preferences.measurement", [measurement_row(measurement) for measurement in found]),
+        ("preferences.configuration", [row for measurement in found for row in configuration_rows(measurement)]),
+    ):
+        yield store.replace(table, pl.DataFrame(rows, schema=TABLES[table].schema))
+
+
+def measurement_row(measurement: Measurement) -> dict[str, object]:
+    """The row of `preferences.measurement`."""
+    same = ("question", "model", "backend", "answering", "temperature", "tasks", "seed")
+    return {
+        "measurement": measurement.name,
+        **{name: getattr(measurement, name) for name in same},
+        "configurations": len(measurement.configurations),
+    }
+
+
+def configuration_rows(measurement: Measurement) -> list[dict[str, object]]:
+    """The rows of `preferences.configuration`."""
+    blank = dict.fromkeys(TABLES["preferences.configuration"].columns)
+    rows = []
+    for choice in measurement.choice_configurations:
+        rows.append(blank | _name(choice) | {"kind": "choice", **choice.template.fields()})
+    for rating in measurement.rating_configurations:
+        rows.append(blank | _name(rating) | {"kind": "rating", "framing": rating.framing, "options": rating.options})
+    return rows
+
+
+def _name(configuration: Configuration) -> dict[str, object]:
+    return {
+        "measurement": configuration.measurement,
+        "configuration": configuration.name,
+        "asked": configuration.asked,
+    }
+
+
+def _of_choices(table: str, made: Callable[[Store], pl.DataFrame], *reads: str) -> dg.AssetsDefinition:
+    """An asset that judges all measurements' choices or ratings at once."""
+
+    @dg.asset(
+        **declared(table),
+        deps=[read.split(".") for read in reads],
+        group_name=GROUP,
+        kinds={"scipy"},
+        automation_condition=AFTER_ANY_CHANGE,
+    )
+    def judged(store: Store) -> dg.MaterializeResult:
+        return store.replace(table, made(store))
+
+    return judged
+
+
+def transitivity_rows(store: Store) -> pl.DataFrame:
+    """The rows of `preferences.transitivity`."""
+    from prefassets.domain.preferences.transitivity import transitivity  # scipy: only where it is used
+
+    found = [TABLES["preferences.transitivity"].empty()]
+    for (measurement, configuration), choices in _by_configuration(store, "preferences.choices"):
+        planned = all_measurements().get(measurement)
+        if planned is None or planned.revealed is None:
+            continue  # of a measurement file that is gone
+        utilities = store.read("preferences.utilities", [measurement, configuration])
+        rows = transitivity(choices, planned.revealed.plan.policy, None if utilities.is_empty() else utilities)
+        found.append(_labelled(rows, "preferences.transitivity", measurement=measurement, configuration=configuration))
+    return pl.concat(found)
+
+
+def efficiency_rows(store: Store) -> pl.DataFrame:
+    """The rows of `preferences.efficiency`."""
+    from prefassets.domain.preferences.equal_budgets import equal_budgets  # scipy: only where it is used
+
+    found = [TABLES["preferences.efficiency"].empty()]
+    for (measurement, configuration), choices in _by_configuration(store, "preferences.choices"):
+        planned = all_measurements().get(measurement)
+        if planned is None or planned.revealed is None or planned.revealed.plan.policy != "all":
+            continue
+        tasks = store.read("preferences.utilities", [measurement, configuration]).sort("place")["task_id"].to_list()
+        rows = equal_budgets(choices, tasks, planned.seed)
+        found.append(_labelled(rows, "preferences.efficiency", measurement=measurement, configuration=configuration))
+    return pl.concat(found)
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            **declared(f"preferences.{table}"),
+            deps=[["preferences", "utilities"], ["preferences", "configuration"]],
+            group_name=GROUP,
+            kinds={"scipy"},
+            automation_condition=AFTER_ANY_CHANGE,
+        )
+        for table in ("sensitivity", "sensitivity_fit", "utility_correlation")
+    ],
+)
+def sensitivities(store: Store) -> Iterator[dg.MaterializeResult]:
+    """What the agreement of configurations' utilities depends on, measurement by measurement."""
+    from prefassets.domain.preferences.sensitivity import sensitivity  # scipy: only where it is used
+
+    tables = {name: f"preferences.{name}" for name in ("sensitivity", "sensitivity_fit", "utility_correlation")}
+    found = {name: [TABLES[table].empty()] for name, table in tables.items()}
+    configurations = store.query("from preferences.configuration where kind = 'choice'")
+    utilities = store.query("select * rename (place as list_index) from preferences.utilities")
+    for (measurement,), of_one in sorted(utilities.partition_by("measurement", as_dict=True).items()):
+        ways = configurations.filter(measurement=measurement).select(
+            "configuration", "asked", *(field.name for field in fields(Template))
+        )
+        judged = sensitivity(ways, of_one, adjustments=("none", "list position"))
+        for name, rows in (
+            ("sensitivity", judged.coefficients),
+            ("sensitivity_fit", judged.fit),
+            ("utility_correlation", judged.correlations),
+        ):
+            found[name].append(_labelled(rows, tables[name], measurement=measurement))
+    for name, table in tables.items():
+        yield store.replace(table, pl.concat(found[name]))
+
+
+def positivity_rows(store: Store) -> pl.DataFrame:
+    """The rows of `preferences.positivity`."""
+    from prefassets.domain.preferences.positivity import positivity  # scipy: only where it is used
+
+    table = "preferences.positivity"
+    ratings = store.query(
+        "select measurement, asked as when_asked, * exclude (measurement, asked) from preferences.ratings"
+    )
+    found = [TABLES[table].empty()]
+    for (measurement,), of_one in sorted(ratings.partition_by("measurement", as_dict=True).items()):
+        found.append(_labelled(positivity(of_one, ["when_asked"]), table, measurement=measurement))
+    return pl.concat(found)
+
+
+def _by_configuration(store: Store, table: str) -> list[tuple[tuple[str, str], pl.DataFrame]]:
+    rows = store.query(f"select measurement, configuration, task_a, task_b, choice from {table}")
+    parts = rows.partition_by("measurement", "configuration", as_dict=True, include_key=False)
+    return sorted((key, part) for key, part in parts.items())  # type: ignore[misc]
+
+
+def _labelled(rows: pl.DataFrame, table: str, **labels: str) -> pl.DataFrame:
+    return TABLES[table].conform(rows.with_columns(pl.lit(value).alias(name) for name, value in labels.items()))
+
+
+PREFERENCE_ASSETS = [
+    *(collected_asset(table, parts) for table, parts in COLLECTED.items()),
+    answered,
+    measurements,
+    _of_choices("preferences.transitivity", transitivity_rows, "preferences.choices", "preferences.utilities"),
+    _of_choices("preferences.efficiency", efficiency_rows, "preferences.choices", "preferences.utilities"),
+    _of_choices("preferences.positivity", positivity_rows, "preferences.ratings"),
+    sensitivities,
+]

@@ -48,9 +48,18 @@ class MeasurementData:
         """
         every = self.store.read("tasks.tasks")
         if every.is_empty():
-            raise ValueError(f"{self.store.home} has no tasks yet; `prefassets measure {self.measurement.name}` makes them")
+            raise ValueError(
+                f"{self.store.home} has no tasks yet; `prefassets measure {self.measurement.name}` makes them"
+            )
         origins = self.measurement.origins or sorted(every["origin"].unique())
         return sample_tasks(every, self.measurement.tasks, origins, self.measurement.seed)
+
+    @cached_property
+    def completions(self) -> dict[str, str]:
+        """What the model made of each task; nothing where no configuration asks after the tasks."""
+        from prefassets.domain.preferences.measure import completion_texts
+
+        return completion_texts(self.store.read("preferences.completions", [self.measurement.name]))
 
     @cached_property
     def revision(self) -> str | None:
@@ -102,9 +111,7 @@ class MeasurementData:
             from prefassets.resources.endpoint import Endpoint
 
             chosen = settings()
-            return Endpoint(
-                measurement.model, chosen.requests_at_once, chosen.request_seconds, chosen.patience_seconds
-            )
+            return Endpoint(measurement.model, chosen.requests_at_once, chosen.request_seconds, chosen.patience_seconds)
         from prefassets.domain.preferences.in_process import InProcess  # torch takes seconds to import
         from prefassets.resources.models import load_base
 

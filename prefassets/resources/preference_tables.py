@@ -61,7 +61,6 @@ PREFERENCE_TABLES = (
             "seed": optional(TEXT, "seed of the model's answers"),
             "framing": optional(TEXT, "framing of the rating's question"),
             "options": optional(TEXT, "the set of words to answer with"),
-            "planned": Column(INTEGER, "questions planned; of choices, the most"),
         },
     ),
     Table(
@@ -185,7 +184,8 @@ PREFERENCE_TABLES = (
             "published_objective": optional(REAL, "the published fit's objective on the same choices"),
             "published_correlation": optional(REAL, "Pearson correlation of these mu with the published fit's"),
             "least_robust_correlation": optional(
-                REAL, "smallest Pearson correlation of mu between variants of the published fit: starts, bounds, penalty"
+                REAL,
+                "smallest Pearson correlation of mu between variants of the published fit: starts, bounds, penalty",
             ),
             "note": Column(TEXT, "what could not be told, and why"),
         },
@@ -219,6 +219,7 @@ PREFERENCE_TABLES = (
             "adjustment": ADJUSTMENT,
             "field": Column(TEXT, "the template field"),
             "field_group": Column(TEXT, "the fields that cannot be told apart from it, itself among them"),
+            "same_pairs": optional(INTEGER, "pairs of configurations that share it"),
             "estimate": optional(REAL, "what sharing it adds to the correlation of utilities, all else equal"),
             "minimum_norm": optional(REAL, "the same shared evenly among fields that cannot be told apart"),
             "ols_se": optional(REAL, "standard error if pairs of configurations were independent; they are not"),
@@ -312,7 +313,11 @@ PREFERENCE_TABLES = (
                     ("log_loss", "mean -log P of held-out choices, nats"),
                     ("correlation", "Pearson correlation of mu with the fit to all pairs"),
                 )
-                for end, meaning in (("", ""), ("_lower", ": lower end of the 95 % interval over seeds"), ("_upper", ": upper end"))
+                for end, meaning in (
+                    ("", ""),
+                    ("_lower", ": lower end of the 95 % interval over seeds"),
+                    ("_upper", ": upper end"),
+                )
             },
         },
     ),

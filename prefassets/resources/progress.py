@@ -20,8 +20,8 @@ def keep_terminal() -> None:
 
 
 @contextmanager
-def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yields a function that is told how much of `total` is done."""
+def progress_bar(description: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """Yields a function that is told how much is done, and of how much, where `total` did not say it."""
     console = Console(file=_terminal or sys.stderr)
     columns = (
         TextColumn("{task.description}"),
@@ -32,4 +32,4 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(description, total=total)
-        yield lambda done: progress.update(task, completed=done)
+        yield lambda done, of=None: progress.update(task, completed=done, total=total if of is None else of)

@@ -163,7 +163,7 @@ TABLES: dict[str, Table] = {
                 "origin": Column(
                     TEXT, "the data set, or its kind: `MATH`, `ALPACA`, `WILDCHAT`, `BAILBENCH`, `MT_BENCH`"
                 ),
-                "topic": _optional(TEXT, "what it is about, as the data set says; empty where it says nothing"),
+                "topic": optional(TEXT, "what it is about, as the data set says; empty where it says nothing"),
                 "text": Column(TEXT, "what the model is asked to do, in English as far as is known"),
             },
         ),

@@ -16,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from prefassets.resources.cells import CellState
 from prefassets.resources.progress import keep_terminal
@@ -34,6 +35,7 @@ DAGSTER_YAML = next(
     if path.exists()
 )
 PROCESS = "prefassets/process"
+_RANGE = ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -133,21 +135,36 @@ class Launcher(Runs):
 
     # ---- in this process
 
-    def run(self, what: str, assets: Collection[dg.AssetKey], partition: str | None = None) -> None:
+    def run(
+        self,
+        what: str,
+        assets: Collection[dg.AssetKey],
+        partition: str | None = None,
+        partition_range: tuple[str, str] | None = None,
+    ) -> None:
         """Materialise assets here and now, in one run; `what` labels it in the UI.
+
+        Args:
+            partition_range: first and last of several partitions that are made in the one run.
 
         Raises:
             RunFailed: with the message of the step or blocking check that failed.
         """
-        self._execute(what, self._job.get_subset(asset_selection=set(assets)), _QUIET, partition)
+        ends = dict(zip(_RANGE, partition_range, strict=True)) if partition_range else {}
+        self._execute(what, self._job.get_subset(asset_selection=set(assets)), _QUIET, partition, ends)
 
     def _execute(
-        self, what: str, job: dg.JobDefinition, run_config: Mapping[str, Any], partition: str | None = None
+        self,
+        what: str,
+        job: dg.JobDefinition,
+        run_config: Mapping[str, Any],
+        partition: str | None = None,
+        tags: Mapping[str, str] = {},
     ) -> None:
         result = job.execute_in_process(
             instance=self.instance,
             partition_key=partition,
-            tags={LABEL: what, PROCESS: f"{socket.gethostname()}:{os.getpid()}"},
+            tags={LABEL: what, PROCESS: f"{socket.gethostname()}:{os.getpid()}", **tags},
             raise_on_error=False,
             run_config=run_config,
         )

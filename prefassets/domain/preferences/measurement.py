@@ -174,7 +174,9 @@ class Measurement:
         for configuration in self.configurations:
             if configuration.name == name:
                 return configuration
-        raise ValueError(f"{self.name} has no configuration {name!r}; its own are, e.g., {self.configurations[0].name!r}")
+        raise ValueError(
+            f"{self.name} has no configuration {name!r}; its own are, e.g., {self.configurations[0].name!r}"
+        )
 
 
 _VALUES: dict[str, tuple[object, ...]] = {
