@@ -174,6 +174,26 @@ def test_robust_errors_sum_over_all_pairs_of_pairs_that_share_a_configuration(se
     assert found["cautious_se"] == pytest.approx(np.sqrt(variance + own))
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_with_templates_they_sum_over_all_pairs_of_pairs_that_share_a_template(seed):
+    generator, label, template = np.random.default_rng(seed), [0, 0, 1, 0, 0, 0, 1, 1, 2], [0, 0, 0, 1, 1, 2, 3, 3, 4]
+    utilities_CT = generator.normal(size=30) + generator.uniform(0.3, 2, size=(9, 1)) * generator.normal(size=(9, 30))
+    configurations, utilities = made({"label": label}, utilities_CT)
+    found = row(
+        sensitivity(configurations.with_columns(template=pl.Series(template)), utilities, permutations=9), "label"
+    )
+    pairs = [(first, second) for first in range(9) for second in range(first + 1, 9)]
+    outcome = np.array([np.corrcoef(utilities_CT[first], utilities_CT[second])[0, 1] for first, second in pairs])
+    design = np.array([[1.0, *(of[first] == of[second] for of in (label, template))] for first, second in pairs])
+    bread = np.linalg.inv(design.T @ design)
+    score = (outcome - design @ bread @ design.T @ outcome) * (design @ bread[1])
+    units = [{template[first], template[second]} for first, second in pairs]
+    common = np.array([[len(one & other) for other in units] for one in units])
+    variance = score @ (common > 0) @ score
+    assert found["cautious_se"] == pytest.approx(np.sqrt(score @ common @ score))
+    assert found["robust_se"] == (pytest.approx(np.sqrt(variance)) if variance > 0 else None)
+
+
 def test_where_a_field_does_not_matter_ordinary_errors_say_it_does_and_the_others_say_so_one_time_in_twenty():
     """Configurations differ in how noisy their utilities are; 8 of 40 have another label, which means nothing."""
     generator = np.random.default_rng(11)
