@@ -156,8 +156,8 @@ def _lane(axes: Axes, height: float, row: dict[str, Any], marker: str) -> None:
     told_apart = row["state"] != ALIASED
     values = row["estimate"], row["lower"], row["upper"]
     drawing.interval(axes, height, values, INK if told_apart else FAINT, marker, told_apart, size=4.5)
-    estimate, lower, upper = (f"{round(value, 2) + 0.0:+.2f}" for value in values)
-    written = f"{estimate} [{lower}, {upper}]"
+    estimate, lower, upper = ("" if value is None else f"{round(value, 2) + 0.0:+.2f}" for value in values)
+    written = f"{estimate} [{lower}, {upper}]" if lower else f"{estimate}, no interval"
     axes.text(1, height, written, fontsize=8, ha="right", va="center", transform=drawing.across(axes))
 
 
@@ -177,10 +177,8 @@ def _legend(rows: pl.DataFrame, fit: pl.DataFrame, adjustments: Sequence[str]) -
     if (rows["state"] == ALIASED).any():
         hollow = Line2D([], [], color=FAINT, marker="o", mfc="white", ms=4.5, label="fields that cannot be told apart")
         handles.append(hollow)
-    notes = (
-        "95 % intervals allow for pairs that share a configuration",
-        "p: fields given to other configurations at random",
-    )
+    unit = "configuration" if fit["templates"].is_null().all() else "template"
+    notes = f"95 % intervals allow for pairs that share a {unit}", f"p: fields handed to other {unit}s at random"
     return [*handles, *(Line2D([], [], ls="", label=note) for note in notes)]
 
 

@@ -125,6 +125,20 @@ def test_configurations_that_are_too_few_are_drawn_as_their_reason(asked):
     assert "too few for 2 coefficients and their errors; measure more configurations" in said.replace("  ", " ")
 
 
+def test_two_templates_have_an_estimate_without_an_interval():
+    configurations = pl.DataFrame({"configuration": list("abcd"), "order": [0, 0, 1, 1], "template": list("xxyy")})
+    mu = np.random.default_rng(0).normal(size=(4, 9))
+    utilities = pl.DataFrame(
+        {"configuration": np.repeat(list("abcd"), 9), "task_id": [*range(9)] * 4, "mu": mu.ravel()}
+    )
+    found = sensitivity(configurations, utilities, permutations=9)
+    (order, template) = found.coefficients.iter_rows(named=True)
+    assert order["field_group"] == template["field_group"] == "order, template"
+    svg = sensitivity_figures.coefficients(found.coefficients, found.fit)
+    assert f"{order['estimate']:+.2f}, no interval" in words(svg)
+    assert "p: fields handed to other templates at random" in words(svg)
+
+
 def test_every_cell_has_its_shares_interval_and_n_and_a_gap_is_no_zero(rated):
     svg = sensitivity_figures.positivity(rated, title="a tiny model")
     said = words(svg)

@@ -174,6 +174,26 @@ def test_robust_errors_sum_over_all_pairs_of_pairs_that_share_a_configuration(se
     assert found["cautious_se"] == pytest.approx(np.sqrt(variance + own))
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_with_templates_they_sum_over_all_pairs_of_pairs_that_share_a_template(seed):
+    generator, label, template = np.random.default_rng(seed), [0, 0, 1, 0, 0, 0, 1, 1, 2], [0, 0, 0, 1, 1, 2, 3, 3, 4]
+    utilities_CT = generator.normal(size=30) + generator.uniform(0.3, 2, size=(9, 1)) * generator.normal(size=(9, 30))
+    configurations, utilities = made({"label": label}, utilities_CT)
+    found = row(
+        sensitivity(configurations.with_columns(template=pl.Series(template)), utilities, permutations=9), "label"
+    )
+    pairs = [(first, second) for first in range(9) for second in range(first + 1, 9)]
+    outcome = np.array([np.corrcoef(utilities_CT[first], utilities_CT[second])[0, 1] for first, second in pairs])
+    design = np.array([[1.0, *(of[first] == of[second] for of in (label, template))] for first, second in pairs])
+    bread = np.linalg.inv(design.T @ design)
+    score = (outcome - design @ bread @ design.T @ outcome) * (design @ bread[1])
+    units = [{template[first], template[second]} for first, second in pairs]
+    common = np.array([[len(one & other) for other in units] for one in units])
+    variance = score @ (common > 0) @ score
+    assert found["cautious_se"] == pytest.approx(np.sqrt(score @ common @ score))
+    assert found["robust_se"] == (pytest.approx(np.sqrt(variance)) if variance > 0 else None)
+
+
 def test_where_a_field_does_not_matter_ordinary_errors_say_it_does_and_the_others_say_so_one_time_in_twenty():
     """Configurations differ in how noisy their utilities are; 8 of 40 have another label, which means nothing."""
     generator = np.random.default_rng(11)
@@ -192,6 +212,42 @@ def test_where_a_field_does_not_matter_ordinary_errors_say_it_does_and_the_other
     assert share["robust"] < 0.15, share
     assert share["interval"] < 0.11, share
     assert share["permutation"] < 0.10, share
+
+
+def test_fields_of_a_few_templates_do_not_pass_for_effects_once_the_templates_are_named():
+    """10 templates of 4 configurations share what no field says; 4 fields of no meaning are constant within them."""
+    generator = np.random.default_rng(7)
+    template = np.repeat(np.arange(10), 4)
+    levels = {f"field_{name}": template // span % 2 for name, span in (("a", 1), ("b", 2), ("c", 3), ("d", 5))}
+    levels["order"] = np.arange(40) % 2
+    rejected, repetitions = {}, 60
+    for _ in range(repetitions):
+        of_template, alone = 0.7 * generator.normal(size=(10, 80))[template], generator.normal(size=(40, 80))
+        configurations, utilities = made(levels, generator.normal(size=80) + of_template + alone)
+        for named, given in ((True, configurations.with_columns(template=template)), (False, configurations)):
+            found = sensitivity(given, utilities, permutations=99).coefficients.filter(pl.col("field") != "template")
+            for field, p, lower, upper in found.select("field", "permutation_p", "lower", "upper").iter_rows():
+                key = named, "order" if field == "order" else "field"
+                rejected.setdefault((*key, "permutation"), []).append(p <= 0.05)
+                rejected.setdefault((*key, "interval"), []).append(not lower <= 0 <= upper)
+    share = {key: np.mean(hits) for key, hits in rejected.items()}
+    assert share[False, "field", "permutation"] > 0.5, share
+    for kind in ("permutation", "interval"):
+        assert share[True, "field", kind] < 0.09, share
+        assert share[True, "order", kind] < 0.15, share
+
+
+def test_of_the_published_effects_three_outlast_that_there_were_ten_templates(published):
+    configurations, utilities = published
+    template = configurations["configuration"].str.extract(r"revealed_choice_(\d+)")
+    found = sensitivity(configurations.with_columns(template=template), utilities, ("list position",), permutations=999)
+    passed = found.coefficients.filter(pl.col("permutation_p") <= 0.05)
+    assert passed["field"].to_list() == ["instruction_position", "response_format", "order"]
+    assert (found.fit["templates"][0], found.fit["columns"][0], found.fit["design_rank"][0]) == (10, 13, 9)
+    permuted = dict(found.coefficients.select("field", "permuted").iter_rows())
+    assert permuted["instruction_position"] == "templates"
+    assert permuted["order"] == "configurations within templates"
+    assert permuted["template"] == "configurations"
 
 
 def test_a_slot_that_follows_from_the_list_looks_like_an_effect_of_the_order_and_is_taken_out():
