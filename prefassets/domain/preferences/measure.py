@@ -59,7 +59,6 @@ RATINGS = pl.Schema(
 COMPLETIONS = pl.Schema({"measurement": pl.String(), "task_id": pl.String(), "sample": pl.Int64(), **_ANSWERED})
 _TRIES = 3  # for a completion
 _QUESTIONS_AT_ONCE = 50_000  # that are in memory, with the tasks' texts
-_TURNED = {"a": "b", "b": "a"}  # a choice, to a plan that had the tasks in the other slots
 
 
 @dataclass(frozen=True)
@@ -106,22 +105,22 @@ def measure_choices(
         return pl.concat(ask_some(some) for some in questions.iter_slices(_QUESTIONS_AT_ONCE))
 
     def ask_some(questions: pl.DataFrame) -> pl.DataFrame:
-        asked: list[tuple[Request, dict[str, object], bool]] = []
+        asked: list[tuple[Request, dict[str, object]]] = []
         for row in questions.iter_rows(named=True):
-            pair = shown = row["task_a"], row["task_b"]
+            shown = row["task_a"], row["task_b"]
             if order != "random":
-                shown = tuple(sorted(pair, key=place.__getitem__, reverse=order == "reversed"))
+                shown = tuple(sorted(shown, key=place.__getitem__, reverse=order == "reversed"))
             done = None if configuration.asked == "before" else [(completions or {})[task] for task in shown]
             question = choice_question(configuration, texts[shown[0]], texts[shown[1]], done)
             request = _request(measurement, asker, question, configuration.template.seed, row["sample"])
-            asked.append((request, {**row, "task_a": shown[0], "task_b": shown[1]}, shown != pair))
-        answers = asker.ask(request for request, *_ in asked)
+            asked.append((request, {**row, "task_a": shown[0], "task_b": shown[1]}))
+        answers = asker.ask(request for request, _ in asked)
         rows: list[dict[str, object]] = []
         choices: list[str] = []
-        for request, row, turned in asked:
+        for request, row in asked:
             answer = answers.get(request.digest)
             parsed = Parsed("unparseable", "") if answer is None else _parsed(answer, configuration)
-            choices.append(_TURNED.get(parsed.choice, parsed.choice) if turned else parsed.choice)
+            choices.append(parsed.choice)
             if answer is not None:
                 probability = answer.probabilities and answer.probabilities[0]
                 said = {"choice": parsed.choice, "rule": parsed.rule, "probability_a": probability}
@@ -130,7 +129,7 @@ def measure_choices(
         return questions.with_columns(choice=pl.Series(choices, dtype=pl.String))
 
     def fit_as_shown(_: pl.DataFrame) -> NDArray[np.float64] | Mapping[str, float]:
-        return fit(pl.concat(answered))  # in the slots in which they were shown, which the plan may have otherwise
+        return fit(pl.concat(answered))  # the plan's own may have the tasks in the other slots, and what failed
 
     plan = measurement.revealed.plan
     done = measure_pairs(ask, fit_as_shown, list(texts), plan, measurement.seed, held_out)
