@@ -161,6 +161,10 @@ def test_a_wrong_key_stops_at_once_and_is_not_printed(served, fault, told, caplo
 def test_an_unknown_model_and_no_endpoint_at_all_are_told_in_words(served, monkeypatch):
     with pytest.raises(EndpointRefused, match=r"has no model 'other'.*does not exist.*/v1/models"):
         list(Endpoint("other").answers(requests(1)))
+    monkeypatch.setenv("OPENAI_BASE_URL", "user:secret@models.example.org/v1")
+    with pytest.raises(EndpointRefused, match="OPENAI_BASE_URL is") as raised:
+        list(asking().answers(requests(1)))
+    assert "secret" not in str(raised.value)
     for name in served.environment:
         monkeypatch.delenv(name)
     with pytest.raises(EndpointRefused, match="set OPENAI_BASE_URL"):
@@ -172,7 +176,7 @@ def test_an_endpoint_that_answers_nothing_is_given_up_with_what_it_said(served, 
     with pytest.raises(EndpointUnreachable, match=r"failed 8 requests in a row, the last with: 503: loading the model"):
         list(asking(patience_seconds=0.1).answers(requests(50)))
     monkeypatch.setenv("OPENAI_BASE_URL", "http://user:secret@127.0.0.1:9/v1")
-    with pytest.raises(EndpointUnreachable, match="Connection error") as raised:
+    with pytest.raises(EndpointUnreachable, match=r"Connection error\. .*refused") as raised:
         list(asking(patience_seconds=0.1).answers(requests(50)))
     assert "secret" not in str(raised.value)
 
