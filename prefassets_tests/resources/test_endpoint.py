@@ -5,6 +5,7 @@ import time
 import traceback
 from concurrent.futures import wait
 from dataclasses import replace
+from email.utils import formatdate
 
 import polars as pl
 import pytest
@@ -94,9 +95,11 @@ def test_equal_content_is_asked_once(served):
 
 @pytest.mark.parametrize("wanted", ["1", "a date"])
 def test_a_rate_limited_endpoint_is_waited_for_by_all(served, wanted):
-    if wanted == "a date":  # of whole seconds: more than one from now
-        wanted = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 2))
-    served.fault = first(3, refused(429, retry_after=wanted))
+    def limited(number: int) -> loopback.Fault | None:
+        date = formatdate(time.time() + 2, usegmt=True)  # of whole seconds: more than one from now
+        return refused(429, retry_after=date if wanted == "a date" else wanted) if number < 3 else None
+
+    served.fault = limited
     found = list(asking().answers(requests(12)))
     assert sorted(answer.digest for answer in found) == sorted(request.digest for request in requests(12))
     assert all(isinstance(answer, Answer) for answer in found)
