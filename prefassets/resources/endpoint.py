@@ -122,18 +122,24 @@ class Endpoint:
             from openai import OpenAI
         except ImportError as error:
             raise EndpointRefused("an endpoint needs the package openai: pip install openai") from error
-        key, address = os.environ.get("OPENAI_API_KEY"), os.environ.get("OPENAI_BASE_URL")
+        key, address = (os.environ.get(name, "").strip() for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"))
         if not key and not address:
             raise EndpointRefused(
                 f"no endpoint for {self.model}: set OPENAI_BASE_URL, for vLLM http://<host>:8000/v1, and, if "
                 f"it wants a key, OPENAI_API_KEY"
             )
+        if not key.isascii():
+            raise EndpointRefused("OPENAI_API_KEY holds characters that no key has; copy it again")
+        if address and not re.match(r"https?://\w", address):
+            raise EndpointRefused(
+                f"OPENAI_BASE_URL is {_safe(address)!r}; wanted is http://<host>:8000/v1, or https://"
+            )
         # Retries are ours: the library's wait for each request apart, and not for longer than a minute.
-        return OpenAI(api_key=key or "none", base_url=address, timeout=self._request_seconds, max_retries=0)
+        return OpenAI(api_key=key or "none", base_url=address or None, timeout=self._request_seconds, max_retries=0)
 
     @property
     def _address(self) -> str:
-        return re.sub("//[^/]*@", "//...@", str(self._client.base_url).rstrip("/"))  # never a password
+        return _safe(str(self._client.base_url).rstrip("/"))
 
     def _answer(self, request: Request) -> Answer | Failure:
         import openai
@@ -156,7 +162,7 @@ class Endpoint:
             except _NoAnswer as error:
                 return Failure(digest=request.digest, reason=self._without_key(str(error)))
             except (openai.APIConnectionError, OSError) as error:
-                reason = self._without_key(f"{type(error).__name__}: {error}")
+                reason = self._without_key(" ".join(str(told) for told in (error, error.__cause__) if told))
             pause = self._pause(wanted, pause)
             if time.monotonic() + pause - began > self._patience:
                 waited = time.monotonic() - began
@@ -232,6 +238,10 @@ class Endpoint:
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._client.api_key, "...") if os.environ.get("OPENAI_API_KEY") else text
+
+
+def _safe(address: str) -> str:
+    return re.sub("[^/]*@", "...@", address)  # never a password
 
 
 class _NoAnswer(Exception):

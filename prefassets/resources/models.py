@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from prefassets.resources.cells import StudyData
+from prefassets.resources.endpoint import Endpoint
 from prefassets.resources.store import Store
+from prefassets.settings import settings
 
 if TYPE_CHECKING:
+    from prefassets.domain.preferences.asking import Backend
+    from prefassets.domain.preferences.measurement import Measurement
     from prefassets.domain.training.language_model import LanguageModel
     from prefassets.domain.training.train import TrainingData
 
@@ -42,6 +46,21 @@ def load_base(store: Store, name: str, precision: str, revision: str | None = No
             f"materialise model/base, partition {name}, again: its cells are then shown as stale."
         )
     return found
+
+
+def load_backend(store: Store, measurement: Measurement) -> Backend:
+    """What answers a measurement's questions: its model here, or the endpoint that serves it.
+
+    Raises:
+        FileNotFoundError: `tiny` was not made in this home yet.
+        ModelUnreachable: the hub has no such model, or cannot be reached.
+    """
+    if measurement.backend == "endpoint":
+        given = settings()
+        return Endpoint(measurement.model, given.requests_at_once, given.request_seconds, given.patience_seconds)
+    from prefassets.domain.preferences.in_process import InProcess  # torch takes seconds to import
+
+    return InProcess(load_base(store, measurement.model, measurement.precision), measurement.precision)
 
 
 def load_training_data(store: Store, data: StudyData, pairs: pl.DataFrame) -> TrainingData:

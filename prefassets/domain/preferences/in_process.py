@@ -129,12 +129,14 @@ class InProcess:
     def _written(self, requests: Sequence[Request], prompts: dict[str, np.ndarray]) -> Iterator[Answer]:
         """Answers as the model writes them, each by draws of its own."""
         model, ends = self._language_model.model, ends_of_turn(self._language_model)
+        tokenizer: Any = self._language_model.tokenizer
         by_limits: dict[tuple[float, int], list[Request]] = defaultdict(list)
         for request in requests:
             by_limits[request.temperature, request.most_tokens].append(request)
         for (temperature, most), alike in by_limits.items():
             lengths = [len(prompts[request.digest]) for request in alike]
-            for rows in batches(lengths, max(lengths) + most, PLACES_AT_ONCE[model.device.type]):
+            places = [length + most for length in lengths]
+            for rows in batches(lengths, places, PLACES_AT_ONCE[model.device.type]):
                 of_batch = [alike[row] for row in rows]
                 uniform_NT = np.stack([np.random.default_rng(request.draw).random(most) for request in of_batch])
                 with without_own_settings(model):
@@ -149,7 +151,7 @@ class InProcess:
                 for request, (ids,) in zip(of_batch, texts, strict=True):
                     yield Answer(
                         digest=request.digest,
-                        text=self._language_model.tokenizer.decode(ids, skip_special_tokens=True),
+                        text=tokenizer.decode(ids, skip_special_tokens=True),
                         tokens=len(ids),
                         finished=int(ids[-1]) in ends,
                     )

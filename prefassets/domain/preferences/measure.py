@@ -16,42 +16,49 @@ from prefassets.domain.preferences.rating_questions import OPTIONS, UNPARSEABLE,
 from prefassets.domain.preferences.wording import Question, choice_question, rating_question_of, task_alone
 
 MALFORMED = "malformed"  # the rule for what is no answer of a model
-_ANSWERED = {
-    "answer": pl.String,
-    "tokens": pl.Int64,
-    "finished": pl.Boolean,
-    "malformed": pl.Boolean,
-    "digest": pl.String,
-    "model": pl.String,
-    "revision": pl.String,
-}
-CHOICES = {
-    "measurement": pl.String,
-    "configuration": pl.String,
-    "round": pl.Int64,
-    "sample": pl.Int64,
-    "task_a": pl.String,
-    "task_b": pl.String,
-    "choice": pl.String,
-    "rule": pl.String,
-    "probability_a": pl.Float64,
-    **_ANSWERED,
-}
-RATINGS = {
-    "measurement": pl.String,
-    "configuration": pl.String,
-    "framing": pl.String,
-    "options": pl.String,
-    "asked": pl.String,
-    "task_id": pl.String,
-    "sample": pl.Int64,
-    "rating": pl.String,
-    "value": pl.Int64,
-    "probabilities": pl.List(pl.Float64),
-    **_ANSWERED,
-}
-COMPLETIONS = {"measurement": pl.String, "task_id": pl.String, "sample": pl.Int64, **_ANSWERED}
+_ANSWERED = pl.Schema(
+    {
+        "answer": pl.String(),
+        "tokens": pl.Int64(),
+        "finished": pl.Boolean(),
+        "malformed": pl.Boolean(),
+        "digest": pl.String(),
+        "model": pl.String(),
+        "revision": pl.String(),
+    }
+)
+CHOICES = pl.Schema(
+    {
+        "measurement": pl.String(),
+        "configuration": pl.String(),
+        "round": pl.Int64(),
+        "sample": pl.Int64(),
+        "task_a": pl.String(),
+        "task_b": pl.String(),
+        "choice": pl.String(),
+        "rule": pl.String(),
+        "probability_a": pl.Float64(),
+        **_ANSWERED,
+    }
+)
+RATINGS = pl.Schema(
+    {
+        "measurement": pl.String(),
+        "configuration": pl.String(),
+        "framing": pl.String(),
+        "options": pl.String(),
+        "asked": pl.String(),
+        "task_id": pl.String(),
+        "sample": pl.Int64(),
+        "rating": pl.String(),
+        "value": pl.Int64(),
+        "probabilities": pl.List(pl.Float64()),
+        **_ANSWERED,
+    }
+)
+COMPLETIONS = pl.Schema({"measurement": pl.String(), "task_id": pl.String(), "sample": pl.Int64(), **_ANSWERED})
 _TRIES = 3  # for a completion
+_QUESTIONS_AT_ONCE = 50_000  # that are in memory, with the tasks' texts
 
 
 @dataclass(frozen=True)
@@ -95,21 +102,25 @@ def measure_choices(
     answered: list[pl.DataFrame] = []
 
     def ask(questions: pl.DataFrame) -> pl.DataFrame:
+        return pl.concat(ask_some(some) for some in questions.iter_slices(_QUESTIONS_AT_ONCE))
+
+    def ask_some(questions: pl.DataFrame) -> pl.DataFrame:
         asked: list[tuple[Request, dict[str, object]]] = []
         for row in questions.iter_rows(named=True):
-            pair = row["task_a"], row["task_b"]
+            shown = row["task_a"], row["task_b"]
             if order != "random":
-                pair = tuple(sorted(pair, key=place.__getitem__, reverse=order == "reversed"))
-            done = None if configuration.asked == "before" else [(completions or {})[task] for task in pair]
-            question = choice_question(configuration, texts[pair[0]], texts[pair[1]], done)
+                shown = tuple(sorted(shown, key=place.__getitem__, reverse=order == "reversed"))
+            done = None if configuration.asked == "before" else [(completions or {})[task] for task in shown]
+            question = choice_question(configuration, texts[shown[0]], texts[shown[1]], done)
             request = _request(measurement, asker, question, configuration.template.seed, row["sample"])
-            asked.append((request, {**row, "task_a": pair[0], "task_b": pair[1]}))
+            asked.append((request, {**row, "task_a": shown[0], "task_b": shown[1]}))
         answers = asker.ask(request for request, _ in asked)
-        rows, choices = [], []
+        rows: list[dict[str, object]] = []
+        choices: list[str] = []
         for request, row in asked:
             answer = answers.get(request.digest)
             parsed = Parsed("unparseable", "") if answer is None else _parsed(answer, configuration)
-            choices.append(_in_slots(parsed.choice, turned=row["task_a"] != questions["task_a"][len(choices)]))
+            choices.append(parsed.choice)
             if answer is not None:
                 probability = answer.probabilities and answer.probabilities[0]
                 said = {"choice": parsed.choice, "rule": parsed.rule, "probability_a": probability}
@@ -118,7 +129,7 @@ def measure_choices(
         return questions.with_columns(choice=pl.Series(choices, dtype=pl.String))
 
     def fit_as_shown(_: pl.DataFrame) -> NDArray[np.float64] | Mapping[str, float]:
-        return fit(pl.concat(answered))  # in the slots in which they were shown, which the plan does not know
+        return fit(pl.concat(answered))  # the plan's own may have the tasks in the other slots, and what failed
 
     plan = measurement.revealed.plan
     done = measure_pairs(ask, fit_as_shown, list(texts), plan, measurement.seed, held_out)
@@ -223,11 +234,6 @@ def _request(measurement: Measurement, asker: Asker, question: Question, seed: i
 
 def _parsed(answer: Answer, configuration: ChoiceConfiguration) -> Parsed:
     return Parsed("unparseable", MALFORMED) if answer.malformed else parse_choice(answer.text, configuration.template)
-
-
-def _in_slots(choice: str, turned: bool) -> str:
-    """A choice as the plan asked for it, which may have had the tasks in the other slots."""
-    return {"a": "b", "b": "a"}.get(choice, choice) if turned else choice
 
 
 def _names(measurement: Measurement, configuration: str) -> dict[str, object]:

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from prefassets.domain.preferences.active_learning import Plan
 from prefassets.domain.preferences.rating_questions import FRAMINGS, OPTIONS
+from prefassets.domain.preferences.tasks import ORIGINS
 from prefassets.domain.preferences.template import Template
 
 Asked = Literal["before", "after"]  # doing the tasks
@@ -97,11 +98,11 @@ class Measurement:
     """Everything that is asked of one model, and how it answers.
 
     `question` says in words what this is to find out. `model` is `tiny`, a Hugging Face name, or the name under which
-    an endpoint serves a model. `backend` is where it runs: `in_process` with transformers, or at the OpenAI-compatible
-    `endpoint` that the environment names. Of the tasks, `tasks` are drawn by `seed`, evenly over `origins` (none named:
-    over all there are). `answering` is `free`, what the model writes, or `constrained`, one of the permitted answers,
-    drawn by their probabilities: a model that cannot follow an instruction can be asked in no other way. An answer and
-    a completion are cut after `most_answer_tokens` and `most_completion_tokens`.
+    an endpoint serves a model. `backend` is where it runs: `in_process` with transformers, in `precision`, or at the
+    OpenAI-compatible `endpoint` that the environment names. Of the tasks, `tasks` are drawn by `seed`, evenly over
+    `origins`. `answering` is `free`, what the model writes, or `constrained`, one of the permitted answers, drawn by
+    their probabilities: a model that cannot follow an instruction can be asked in no other way. An answer and a
+    completion are cut after `most_answer_tokens` and `most_completion_tokens`.
     """
 
     name: str
@@ -111,7 +112,7 @@ class Measurement:
     revealed: Revealed | None = Revealed()
     stated: Stated | None = None
     tasks: int = 100
-    origins: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ("MATH", "ALPACA", "WILDCHAT", "BAILBENCH")
     temperature: float = 1.0
     answering: Answering = "free"
     most_answer_tokens: int = 64
@@ -128,6 +129,8 @@ class Measurement:
         for name, least in _LEAST.items():
             if (number := getattr(self, name)) < least:
                 raise ValueError(f"{self.name}: {name} is {number}; it must be at least {least}")
+        if not self.origins or set(self.origins) - set(ORIGINS):
+            raise ValueError(f"{self.name}: origins are {self.origins}; wanted are some of {', '.join(ORIGINS)}")
         if self.revealed is None and self.stated is None:
             raise ValueError(f"{self.name} asks nothing: give it revealed=Revealed(...), stated=Stated(...), or both")
         _refuse_repeats(self)

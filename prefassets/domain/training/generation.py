@@ -35,17 +35,19 @@ def without_own_settings(model: PreTrainedModel) -> Iterator[None]:
         model.generation_config = own
 
 
-def batches(lengths: Sequence[int], places: int, most_places: int) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int], places: Sequence[int], most_places: int) -> Iterator[list[int]]:
     """Rows of prompts of similar length, the longest first.
 
     Args:
         lengths: of each prompt.
-        places: that one prompt takes with what may be written after it.
+        places: that each prompt takes with what may be written after it; of no shorter prompt more.
         most_places: that a batch may take.
     """
-    size = max(1, most_places // places)
     rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    return (rows[begin : begin + size] for begin in range(0, len(rows), size))
+    while rows:
+        size = max(1, most_places // places[rows[0]])
+        yield rows[:size]
+        rows = rows[size:]
 
 
 def write(

@@ -60,11 +60,11 @@ def on_policy_answers(
     prompts = [np.asarray(ids, dtype=np.int64) for ids in encoded.rows["prompt_ids"]]
     written: dict[str, list[list[np.ndarray]]] = {sampling: [[]] * len(prompts) for sampling in ANSWERS}
     ends = ends_of_turn(language_model)
-    most_places = PLACES_AT_ONCE[language_model.model.device.type]
+    lengths, places = [len(prompt) for prompt in prompts], [max_length * max(ANSWERS.values())] * len(prompts)
     done = 0
     with torch.random.fork_rng(), without_own_settings(language_model.model):
         torch.manual_seed(seed)
-        for rows in batches([len(prompt) for prompt in prompts], max_length * max(ANSWERS.values()), most_places):
+        for rows in batches(lengths, places, PLACES_AT_ONCE[language_model.model.device.type]):
             of_batch = [prompts[row] for row in rows]
             rooms = [max_length - len(prompt) for prompt in of_batch]
             for sampling, count in ANSWERS.items():

@@ -98,10 +98,12 @@ def test_what_does_not_fit_into_the_model_is_a_failure_and_the_rest_is_answered(
     assert found[request().digest].text is not None
 
 
-def test_a_model_that_is_not_told_of_a_tool_is_not_asked_to_call_it(backend):
+def test_a_model_that_is_not_told_of_a_tool_is_not_asked_to_call_it(model, backend, monkeypatch):
     tool = {"type": "function", "function": {"name": "choose", "parameters": {}}}
     with pytest.raises(ValueError, match="knows no tools"):
         list(backend.answers([request(tool=tool)]))
+    monkeypatch.setattr(model.tokenizer, "chat_template", "{{ tools | tojson }}" + model.tokenizer.chat_template)
+    assert next(backend.answers([request(tool=tool)])).text is not None
 
 
 @pytest.mark.parametrize("template", [Template(), Template(response_format="xml", language="de")])

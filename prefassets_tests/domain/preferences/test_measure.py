@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import polars as pl
 import pytest
 
 from prefassets.domain.preferences.active_learning import Plan
@@ -34,7 +33,7 @@ def of(template: Template, plan: Plan = ALL) -> Measurement:
 
 def test_with_random_order_each_pair_is_shown_both_ways():
     choices = measured(Answering(lambda _: "Task A"))[0].choices
-    assert choices.schema == pl.Schema(CHOICES)
+    assert choices.schema == CHOICES
     assert choices["choice"].unique().to_list() == ["a"]
     shown = set(choices.select("task_a", "task_b").iter_rows())
     assert len(choices) == len(shown) == 30, "15 pairs, each once in each order"

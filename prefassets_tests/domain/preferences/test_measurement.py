@@ -36,6 +36,7 @@ def test_every_way_of_asking_has_a_key_that_leads_back_to_it():
         ({"name": "a.b"}, "letters, digits and _"),
         ({"backend": "gpu"}, "one of 'in_process', 'endpoint'"),
         ({"tasks": 1}, "at least 2"),
+        ({"origins": ("MATHS",)}, "wanted are some of MATH, ALPACA"),
         ({"revealed": Revealed(templates=(Template(), Template()))}, "asks m.plain more than once"),
         (
             {
