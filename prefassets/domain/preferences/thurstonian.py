@@ -24,8 +24,8 @@ from prefassets.domain.preferences.newton import minimise, solve
 Array = NDArray[np.float64]
 Objective = Literal["map", "published"]
 
-# Chosen on 32,330 answers of Gemma-3-27B about 1,000 tasks, by the log loss of held-out pairs, which is flat around them:
-# `benchmarks.utilities --choices` prints it for the values around these.
+# Chosen on 32,330 answers of Gemma-3-27B about 1,000 tasks, by the log loss of held-out pairs, which is flat around
+# them: `benchmarks.utilities --choices` prints it for the values around these.
 PRIOR_SD = 4.0
 PENALTY = 3.0  # log sigma ~ N(0, .41^2)
 
@@ -92,15 +92,16 @@ def fit_utilities(
     posterior's mode and curvature, other parameters being unknown too.
 
     "published": the reports' fit. mu of the first task is 0; -log likelihood + penalty x sum (log sigma)^2 is minimised
-    within bounds by L-BFGS-B, with its exact gradient and gtol 1; probabilities are clipped to [1e-10, 1 - 1e-10], where
-    the gradient is then 0; a refusal is a win for slot B. It stops well before its optimum, at one of several.
+    within bounds by L-BFGS-B, with its exact gradient and gtol 1; probabilities are clipped to [1e-10, 1 - 1e-10],
+    where the gradient is then 0; a refusal is a win for slot B. It stops well before its optimum, at one of several.
 
     Args:
         choices: as in `count_choices`, or already counted.
         objective: which of the two.
         tasks: their order, as in `count_choices`.
         prior_sd: of mu (map), in units of sigma.
-        penalty: weight of sum (log sigma)^2; infinity makes every sigma 1 (map).
+        penalty: weight of sum (log sigma)^2; infinity makes every sigma 1 (map). Default: `PENALTY` (map) or
+            `PUBLISHED_PENALTY`.
         slot_bias: also fit (map) what is added to mu_A - mu_B because A is shown first.
         refusals: also fit (map) log odds of a refusal, level + slope x (mu_A + mu_B) / 2. Assumes that refusing depends
             on the two tasks by their mean utility alone, so refusals then speak for how good tasks are. Otherwise
@@ -120,10 +121,14 @@ def fit_utilities(
         raise ValueError(f"there is no objective {objective!r}; map and published are")
     if not 0 < prior_sd < math.inf:
         raise ValueError(f"the prior's standard deviation is {prior_sd:g}; a positive number was wanted")
-    if penalty is not None and not 0 <= penalty:
-        raise ValueError(f"the penalty is {penalty:g}; a number from 0 up was wanted")
-    if penalty is not None and math.isinf(penalty) and objective == "published":
-        raise ValueError("the published objective has a finite penalty; map takes an infinite one, every sigma 1")
+    if penalty is None:
+        penalty = PENALTY if objective == "map" else PUBLISHED_PENALTY
+    if objective == "map" and not penalty > 0:
+        raise ValueError(
+            f"the penalty is {penalty:g}; map wants a positive one, without which a sigma may have no mode"
+        )
+    if objective == "published" and not 0 <= penalty < math.inf:
+        raise ValueError(f"the penalty is {penalty:g}; the published objective wants a finite number from 0 up")
     if repetition is not None and not 0 <= repetition <= 1:
         raise ValueError(f"the repetition is {repetition:g}; a number from 0 to 1 was wanted")
     comparisons = choices if isinstance(choices, Comparisons) else count_choices(choices, tasks)
@@ -133,7 +138,7 @@ def fit_utilities(
     if objective == "published":
         return _published(
             comparisons,
-            PUBLISHED_PENALTY if penalty is None else penalty,
+            penalty,
             start_mu_n,
             start_log_sigma_n,
             mu_bounds,
@@ -142,7 +147,7 @@ def fit_utilities(
     return _most_probable(
         comparisons,
         prior_sd,
-        PENALTY if penalty is None else penalty,
+        penalty,
         slot_bias,
         refusals,
         repetition,
@@ -206,9 +211,12 @@ def _most_probable(
     found = minimise(posterior, posterior.start(start_mu_n, start_log_sigma_n), posterior.longest)
     place = found.point
     exact = layout.size <= EXACT_PARAMETERS
-    se_m = np.full(layout.size, np.nan)
+    variance_m = None
     if standard_errors:
-        se_m = np.sqrt(_variances(place) if exact else _probed_variances(place))
+        variance_m = _variances(place) if exact else _probed_variances(place)
+    at_a_minimum = variance_m is None or bool((variance_m[layout.mu.start :] > 0).all())
+    known = variance_m is not None and at_a_minimum
+    se_m = np.sqrt(variance_m) if variance_m is not None and at_a_minimum else np.full(layout.size, np.nan)
     mu_n = found.parameters_m[layout.mu]
     sigma_n = np.ones_like(mu_n) if layout.shared_sigma else np.exp(found.parameters_m[layout.log_sigma])
     effects = [Effect(value, se) for value, se in zip(found.parameters_m.tolist(), se_m.tolist(), strict=True)]
@@ -216,14 +224,14 @@ def _most_probable(
     level_and_slope = effects[layout.refusal]
 
     return Fit(
-        _utilities(comparisons, mu_n, sigma_n, se_m[layout.mu] if standard_errors else None),
+        _utilities(comparisons, mu_n, sigma_n, se_m[layout.mu] if known else None),
         "map",
         objective_value=place.value,
         log_likelihood=Posterior(used, prior_sd, penalty, slot_bias, refusals)(found.parameters_m).log_likelihood,
         iterations=found.iterations,
-        converged=found.converged,
+        converged=found.converged and at_a_minimum,
         repetition=repetition,
-        se_exact=exact if standard_errors else None,
+        se_exact=exact if known else None,
         slot_bias=bias[0] if bias else None,
         refusal_level=level_and_slope[0] if level_and_slope else None,
         refusal_slope=level_and_slope[1] if level_and_slope else None,
@@ -260,13 +268,18 @@ def _utilities(comparisons: Comparisons, mu_n: Array, sigma_n: Array, se_n: Arra
 
 
 def _variances(place: Place) -> Array:
-    """The diagonal of the Hessian's inverse."""
+    """The diagonal of the Hessian's inverse, but for log sigma; zeros where there is none because this is no minimum.
+
+    With H = L L', the inverse's last rows and columns are those of L^-T L^-1 of L's last rows and columns alone.
+    """
+    first = place.posterior.layout.mu.start
     hessian_mm = place.matrix().toarray()
+    variance_m = np.zeros(len(hessian_mm))
     factor_mm, failed = lapack.dpotrf(hessian_mm, lower=1, overwrite_a=1)
-    if failed:
-        raise ValueError("the objective does not curve upwards where the fit ended, so it has no standard errors there")
-    inverse_mm, _ = lapack.dpotri(factor_mm, lower=1, overwrite_c=1)
-    return np.diag(inverse_mm).copy()
+    if not failed:
+        inverse_mm, _ = lapack.dtrtri(factor_mm[first:, first:], lower=1)
+        variance_m[first:] = np.square(np.tril(inverse_mm)).sum(axis=0)
+    return variance_m
 
 
 def _probed_variances(place: Place) -> Array:
@@ -277,7 +290,7 @@ def _probed_variances(place: Place) -> Array:
     """
     generator = np.random.default_rng(0)
     hessian_mm, mu = place.matrix(), place.posterior.layout.mu
-    shared = 1 / (place.posterior.precision_m[mu.start] * mu.stop)
+    shared = 1 / (place.posterior.precision_m[mu.start] * (mu.stop - mu.start))
     total_m = np.zeros(hessian_mm.shape[0])
     for _ in range(PROBES // PROBES_AT_ONCE):
         signs_mk = generator.choice([-1.0, 1.0], (len(total_m), PROBES_AT_ONCE))
