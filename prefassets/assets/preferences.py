@@ -1,7 +1,7 @@
 """What models prefer, over all measurements: the tables that collect it, and how far to believe it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import dagster as dg
 import polars as pl
@@ -106,7 +106,11 @@ def configuration_rows(measurement: Measurement) -> list[dict[str, object]]:
     blank = dict.fromkeys(TABLES["preferences.configuration"].columns)
     rows = []
     for choice in measurement.choice_configurations:
-        rows.append(blank | _name(choice) | {"kind": "choice", **choice.template.fields()})
+        rows.append(
+            blank
+            | _name(choice)
+            | {"kind": "choice", "template": replace(choice.template, seed=0).name, **choice.template.fields()}
+        )
     for rating in measurement.rating_configurations:
         rows.append(blank | _name(rating) | {"kind": "rating", "framing": rating.framing, "options": rating.options})
     return rows
@@ -152,17 +156,20 @@ def transitivity_rows(store: Store) -> pl.DataFrame:
 
 
 def efficiency_rows(store: Store) -> pl.DataFrame:
-    """The rows of `preferences.efficiency`."""
+    """The rows of `preferences.efficiency`: of the first configuration of each measurement that asks all pairs."""
     from prefassets.domain.preferences.equal_budgets import equal_budgets  # scipy: only where it is used
 
     found = [TABLES["preferences.efficiency"].empty()]
-    for (measurement, configuration), choices in _by_configuration(store, "preferences.choices"):
-        planned = all_measurements().get(measurement)
-        if planned is None or planned.revealed is None or planned.revealed.plan.policy != "all":
+    for measurement in all_measurements().values():
+        if measurement.revealed is None or measurement.revealed.plan.policy != "all":
             continue
-        tasks = store.read("preferences.utilities", [measurement, configuration]).sort("place")["task_id"].to_list()
-        rows = equal_budgets(choices, tasks, planned.seed)
-        found.append(_labelled(rows, "preferences.efficiency", measurement=measurement, configuration=configuration))
+        configuration = measurement.choice_configurations[0]
+        partition = [measurement.name, configuration.name]
+        choices, utilities = (store.read(f"preferences.{table}", partition) for table in ("choices", "utilities"))
+        if not utilities.is_empty():
+            rows = equal_budgets(choices, utilities.sort("place")["task_id"].to_list(), measurement.seed)
+            labels = {"measurement": measurement.name, "configuration": configuration.name}
+            found.append(_labelled(rows, "preferences.efficiency", **labels))
     return pl.concat(found)
 
 
@@ -188,7 +195,7 @@ def sensitivities(store: Store) -> Iterator[dg.MaterializeResult]:
     utilities = store.query("select * rename (place as list_index) from preferences.utilities")
     for (measurement,), of_one in sorted(utilities.partition_by("measurement", as_dict=True).items()):
         ways = configurations.filter(measurement=measurement).select(
-            "configuration", "asked", *(field.name for field in fields(Template))
+            "configuration", "template", "asked", *(field.name for field in fields(Template))
         )
         judged = sensitivity(ways, of_one, adjustments=("none", "list position"))
         for name, rows in (

@@ -48,6 +48,7 @@ PREFERENCE_TABLES = (
             "configuration": CONFIGURATION,
             "kind": Column(TEXT, "`choice` (pick one of two) or `rating` (rate one)"),
             "asked": ASKED,
+            "template": optional(TEXT, "the template without its seed"),
             "task_order": optional(TEXT, "which task is shown first: random, canonical (list order) or reversed"),
             "instruction_position": optional(TEXT, "the instruction stands before or after the tasks"),
             "response_format": optional(TEXT, "what the model is to write: regex (a label), xml or tool_use"),

@@ -50,6 +50,7 @@ select
     groups,
     connectivity
 from answers
+semi join preferences.configuration using (measurement, configuration)
 left join agreement using (measurement, configuration)
 left join preferences.fit using (measurement, configuration)
 left join preferences.transitivity using (measurement, configuration)

@@ -20,7 +20,7 @@ MOST_TASKS_VARIED = 2_000  # the robustness check fits eleven times; above this 
 
 @dataclass(frozen=True)
 class Assessed:
-    """`utilities` (`task_id`, `place`, `mu`, `sigma`, `se`, `comparisons`) in the order of tasks, and `fit`, one row."""
+    """`utilities` (`task_id`, `mu`, `sigma`, `se`, `comparisons`, `place`) in the order of tasks; `fit`, one row."""
 
     utilities: pl.DataFrame
     fit: pl.DataFrame
