@@ -181,7 +181,10 @@ def _say(line: str) -> None:
 )
 @format_option
 def demo(scale: float | None, form: str) -> None:
-    """Run the demo study from raw data to its verdict table: synthetic PRISM, a tiny model, 27 adapters."""
+    """Run the demos: a study from raw data to its verdict table, and a measurement of what its tiny model prefers.
+
+    Synthetic PRISM, 27 adapters; then choices between synthetic tasks, and ratings of them.
+    """
     started = time.monotonic()
     store = _store()
     asked = scale if scale is not None else settings().scale
@@ -197,6 +200,7 @@ def demo(scale: float | None, form: str) -> None:
     print_verdicts(store, study, form)
     if form == "table":
         print_planted(store, study)
+        ask(all_measurements()["demo_tasks"], form)
         click.echo('Ask more: prefassets sql "from verdicts.transfer"; look around: make ui', err=True)
 
 
@@ -332,6 +336,11 @@ def measure(measurement: Measurement, listed: bool, form: str) -> None:
         rows = [(state.configuration.name, state.state, state.reason) for state in states]
         show(pl.DataFrame(rows, ["configuration", "state", "reason"], orient="row"), form)
         return
+    ask(measurement, form)
+
+
+def ask(measurement: Measurement, form: str) -> None:
+    """Ask whatever a measurement lacks, here, and print how far its answers can be believed."""
     from prefassets.runs import measuring
 
     launcher = _launcher()

@@ -225,7 +225,7 @@ def positivity_rows(store: Store) -> pl.DataFrame:
 def _by_configuration(store: Store, table: str) -> list[tuple[tuple[str, str], pl.DataFrame]]:
     rows = store.query(f"select measurement, configuration, task_a, task_b, choice from {table}")
     parts = rows.partition_by("measurement", "configuration", as_dict=True, include_key=False)
-    return sorted((key, part) for key, part in parts.items())  # type: ignore[misc]
+    return sorted((key, part) for key, part in parts.items())
 
 
 def _labelled(rows: pl.DataFrame, table: str, **labels: str) -> pl.DataFrame:

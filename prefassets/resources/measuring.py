@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from prefassets.domain.preferences.measurement import ChoiceConfiguration, Configuration, Measurement
-from prefassets.domain.preferences.tasks import sample_tasks
+from prefassets.domain.preferences.tasks import SAMPLED, sample_tasks
 from prefassets.domain.training.recipe import digest
 from prefassets.resources.store import Store
 from prefassets.settings import settings
@@ -51,7 +51,8 @@ class MeasurementData:
             raise ValueError(
                 f"{self.store.home} has no tasks yet; `prefassets measure {self.measurement.name}` makes them"
             )
-        origins = self.measurement.origins or sorted(every["origin"].unique())
+        there = set(every["origin"])
+        origins = self.measurement.origins or [origin for origin in SAMPLED if origin in there]
         return sample_tasks(every, self.measurement.tasks, origins, self.measurement.seed)
 
     @cached_property

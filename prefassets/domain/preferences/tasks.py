@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 ORIGINS = ("MATH", "ALPACA", "WILDCHAT", "BAILBENCH", "MT_BENCH")
+SAMPLED = ORIGINS[:4]  # unless others are asked for
 LONGEST = 4_000  # characters; a longer text is a document, and two of them leave no room for an answer
 MOST_PER_ORIGIN = 5_000
 TASK_SCHEMA = pl.Schema({"task_id": pl.String(), "origin": pl.String(), "topic": pl.String(), "text": pl.String()})
@@ -49,9 +50,7 @@ def usable_tasks(found: pl.DataFrame, seed: int, most_per_origin: int = MOST_PER
     return UsableTasks(kept.select(TASK_SCHEMA.names()), dropped)
 
 
-def sample_tasks(
-    tasks: pl.DataFrame, count: int, origins: Sequence[str] = ("MATH", "ALPACA", "WILDCHAT", "BAILBENCH"), seed: int = 0
-) -> pl.DataFrame:
+def sample_tasks(tasks: pl.DataFrame, count: int, origins: Sequence[str] = SAMPLED, seed: int = 0) -> pl.DataFrame:
     """Draw tasks at random, equally many of each origin; where an origin has too few, the others give more.
 
     The origins take turns, so of a larger sample with the same seed and origins the first `count` tasks are this one.
