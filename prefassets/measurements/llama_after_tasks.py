@@ -1,4 +1,4 @@
-"""The report's positivity experiment, with more tasks and bail-outs among them, and choices asked when they are done."""
+"""The report's positivity experiment, with more tasks and bail-outs, and choices asked once the tasks are done."""
 
 from prefassets.domain.preferences.active_learning import Plan
 from prefassets.domain.preferences.measurement import Measurement, Revealed, Stated

@@ -1,4 +1,4 @@
-"""The report's sensitivity question, asked so that it can be answered: 48 configurations in which no field is another's.
+"""The report's sensitivity question, asked so that it can be answered: 48 configurations, no field another's alias.
 
 Of the report's 48, 12 columns of the regression had rank 8, and the task list decided who came first. Here eight fields
 of two values are a fraction of all their combinations, 16 templates in which each pair of fields is balanced
