@@ -3,9 +3,11 @@
 Time: a fit to 7.5 pairs a task, five answers each (as the villain data have), then the choice of one more pair a task.
 Policies: a chooser with planted Thurstonian utilities answers all of them; 300 tasks, several seeds.
 
-`--choices FILE` (JSON lines or Parquet: task_a, task_b, choice) plants the utilities fitted to 300 of its tasks instead.
-Its choices cannot be the oracle: somebody's active learning chose which pairs are in it, and a policy that may only ask
-those is not that policy. They are only judged as they are: what they say of cycles, and of close pairs.
+`--choices FILE` (a YAML list of task_a, task_b, choice in the order asked, as the villain data are released) does the
+same with the utilities fitted to 300 of its tasks, and says what the choices themselves show: how much harder the pairs
+are that active learning added than those of its random start, and how often triads cycle. They cannot answer for a
+policy themselves: active learning chose which pairs are in them, and a policy that may only ask those is not that
+policy.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import yaml
 
 from prefassets.domain.preferences.active_learning import Plan
 from prefassets.domain.preferences.efficiency import (
@@ -24,10 +27,12 @@ from prefassets.domain.preferences.efficiency import (
     efficiency,
     held_out_pairs,
     planted,
+    start_and_later,
 )
 from prefassets.domain.preferences.held_out import score
 from prefassets.domain.preferences.pair_selection import close_pairs, pair_count, pair_tasks, random_pairs, start_pairs
 from prefassets.domain.preferences.thurstonian import fit_utilities
+from prefassets.domain.preferences.transitivity import transitivity
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = (1_000, 10_000)
@@ -40,6 +45,15 @@ PLANS = {
     "active, each pair once": Plan(policy="active", pairs_per_round=1_500, samples=1),
     "random": Plan(policy="random", pairs_per_round=300),
     "all, spread evenly": Plan(policy="all"),
+}
+
+TABLE = {
+    "tbl_rows": -1,
+    "tbl_cols": -1,
+    "tbl_width_chars": 200,
+    "float_precision": 3,
+    "tbl_hide_dataframe_shape": True,
+    "tbl_hide_column_data_types": True,
 }
 
 
@@ -99,18 +113,15 @@ def compare(truth: pl.DataFrame, draw: bool) -> None:
     summary = efficiency(runs)
     best = {kind: score(truth, held_out.filter(held_out=kind)).accuracy for kind in ("random", "close")}
     print(
-        f"{len(tasks)} tasks, sd of mu {truth['mu'].std():.2f}, {HELD_OUT_PAIRS:,} held-out pairs of each kind x {ANSWERS} "
-        f"answers, {len(SEEDS)} seeds, {took:.0f} s; the planted utilities themselves get "
+        f"{len(tasks)} tasks, sd of mu {np.std(truth['mu'].to_numpy()):.2f}, {HELD_OUT_PAIRS:,} held-out pairs of each "
+        f"kind x {ANSWERS} answers, {len(SEEDS)} seeds, {took:.0f} s; the planted utilities themselves get "
         f"{100 * best['random']:.1f} % of random pairs right and {100 * best['close']:.1f} % of close ones"
     )
-    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=160, float_precision=3, tbl_hide_dataframe_shape=True):
+    with pl.Config(**TABLE):
         print(summary.select("policy", "budget", "held_out", "accuracy", "log_loss", "correlation"))
-        print("minus random pairs at the same budget and seed, random held-out pairs")
-        print(differences(runs).filter(held_out="random").drop("than", "held_out", "seeds"))
-        print("minus random pairs at the same budget and seed, held-out pairs as active learning picks")
-        print(
-            differences(runs).filter(held_out="close").drop("than", "held_out", "seeds", pl.selectors.contains("corr"))
-        )
+        for (kind,), rows in differences(runs).group_by("held_out", maintain_order=True):
+            print(f"minus 'random' at the same budget and seed, on {kind} held-out pairs (accuracy in points)")
+            print(rows.drop("than", "held_out", "seeds"))
         print("what 'active learning is lower' is made of, points")
         print(apparent_loss(summary))
     if draw:
@@ -120,15 +131,44 @@ def compare(truth: pl.DataFrame, draw: bool) -> None:
         (RESULTS / "selection.svg").write_text(figure(summary, CEILING))
 
 
+def with_rounds(choices: pl.DataFrame) -> pl.DataFrame:
+    """The choices with `round`: 0 for the first pairs, as many as form a regular graph over all tasks, else 1."""
+    pair = {"low": pl.min_horizontal("task_a", "task_b"), "high": pl.max_horizontal("task_a", "task_b")}
+    pairs = choices.select(**pair).unique(maintain_order=True)
+    tasks = pl.concat([pairs["low"], pairs["high"]]).n_unique()
+    start = 0
+    for degree in range(1, 2 * len(pairs) // tasks + 1):
+        first = pairs.head(tasks * degree // 2)
+        per_task = pl.concat([first["low"], first["high"].alias("low")]).value_counts()["count"]
+        if len(per_task) == tasks and per_task.n_unique() == 1:
+            start = len(first)
+    print(f"{len(choices):,} choices, {tasks:,} tasks; the first {start:,} of {len(pairs):,} pairs are a regular graph")
+    later = pairs.with_row_index("place").select("low", "high", round=(pl.col("place") >= start).cast(pl.Int64))
+    return choices.with_columns(**pair).join(later, on=("low", "high"), maintain_order="left").drop("low", "high")
+
+
+def show(choices: pl.DataFrame) -> pl.DataFrame:
+    """Print what measured choices say themselves; their most probable utilities."""
+    told = with_rounds(choices)
+    tasks = sorted(set(choices["task_a"]) | set(choices["task_b"]))
+    utilities = fit_utilities(choices, tasks=tasks).utilities
+    with pl.Config(**TABLE):
+        print("the same fit on held-out pairs of the start and on those added later (5 folds of pairs)")
+        print(start_and_later(told, lambda kept: fit_utilities(kept, tasks=tasks).utilities))
+        print("cycles")
+        print(transitivity(choices, "active", utilities).drop("policy", "inflated", "tasks"))
+    return utilities
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--choices", type=Path, help="plant utilities fitted to these choices")
+    parser.add_argument("--choices", type=Path, help="choices whose fitted utilities are planted")
     given = parser.parse_args()
     if given.choices:
-        read = pl.read_parquet if given.choices.suffix == ".parquet" else pl.read_ndjson
-        fitted = fit_utilities(read(given.choices)).utilities
-        print(f"planted: utilities fitted to {given.choices.name}")
-        compare(fitted.sample(TASKS, seed=0), draw=False)
+        choices = pl.DataFrame(yaml.load(given.choices.read_text(), yaml.CSafeLoader))
+        utilities = show(choices.select("task_a", "task_b", "choice"))
+        print("planted: the utilities fitted to these choices")
+        compare(utilities.select("task_id", "mu", "sigma").sample(TASKS, seed=0), draw=False)
         return
     ratios = [time_selection(tasks) for tasks in SIZES]
     compare(planted_utilities(TASKS, 0), draw=True)

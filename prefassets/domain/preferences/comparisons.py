@@ -50,6 +50,14 @@ class Comparisons:
         low_p, high_p = np.minimum(self.slot_a_p, self.slot_b_p), np.maximum(self.slot_a_p, self.slot_b_p)
         return np.unique(low_p * len(self.tasks) + high_p, return_inverse=True)[1]
 
+    def discount_p(self, repetition: float) -> NDArray[np.float64]:
+        """How much each answer counts where those to the same two tasks have an intraclass correlation (0-1).
+
+        1 / (1 + (m - 1) repetition), m the answers to the two tasks in both orders: Kish's design effect (1965).
+        """
+        asked_p = self.a_p + self.b_p + self.refused_p
+        return 1 / (1 + (np.bincount(self.pair_p, asked_p)[self.pair_p] - 1) * repetition)
+
     def of(self, kept_p: NDArray[np.bool_]) -> "Comparisons":
         """Only these pairs of slots, of the same tasks."""
         return Comparisons(

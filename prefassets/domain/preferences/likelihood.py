@@ -22,6 +22,7 @@ from prefassets.domain.preferences.comparisons import Comparisons
 Array = NDArray[np.float64]
 
 LOG_DENSITY_0 = -0.5 * math.log(2 * math.pi)
+REFUSAL_START = -0.1  # the slope's
 REFUSAL_PRIOR_SD = 10.0  # of the refusal's level and slope, in log odds: only keeps them finite where nobody refused
 
 
@@ -46,11 +47,14 @@ def choice_losses(z_p: Array, a_p: Array, b_p: Array) -> Losses:
 
 
 class Layout:
-    """Where each parameter stands in the vector of all of them; a part that is not fitted is empty."""
+    """Where each parameter stands in the vector of all of them; a part that is not fitted is empty.
+
+    log sigma comes first, so that the end of a Cholesky factor holds what is known of all else when it is not known.
+    """
 
     def __init__(self, tasks: int, shared_sigma: bool, slot_bias: bool, refusals: bool) -> None:
-        ends = np.cumsum([0, tasks, 0 if shared_sigma else tasks, int(slot_bias), 2 * refusals]).tolist()
-        self.mu, self.log_sigma, self.slot_bias, self.refusal = (slice(start, stop) for start, stop in pairwise(ends))
+        ends = np.cumsum([0, 0 if shared_sigma else tasks, tasks, int(slot_bias), 2 * refusals]).tolist()
+        self.log_sigma, self.mu, self.slot_bias, self.refusal = (slice(start, stop) for start, stop in pairwise(ends))
         self.size: int = ends[-1]
         self.shared_sigma, self.refusals = shared_sigma, refusals
 
@@ -61,25 +65,34 @@ class Posterior:
     mu ~ N(0, prior_sd^2); log sigma ~ N(0, 1 / (2 penalty)), so that `penalty` is the weight of sum (log sigma)^2, and
     with an infinite one every sigma is 1. The unit of mu is therefore the median task's own spread. A slot bias, added
     to the difference in favour of slot A, has mu's prior. Where `refusals` are modelled, a comparison is refused with
-    log odds level + slope x (the mean mu of its two tasks), both with a wide prior.
+    log odds level + slope x (the mean mu of its two tasks), both with a wide prior. Answers to the same two tasks count
+    less the more of them there are, as `repetition` has it: 0, each counts once; 1, all of them together do.
     """
 
     def __init__(
-        self, comparisons: Comparisons, prior_sd: float, penalty: float, slot_bias: bool, refusals: bool
+        self,
+        comparisons: Comparisons,
+        prior_sd: float,
+        penalty: float,
+        slot_bias: bool = False,
+        refusals: bool = False,
+        repetition: float = 0.0,
     ) -> None:
         self.layout = layout = Layout(len(comparisons.tasks), math.isinf(penalty), slot_bias, refusals)
-        self.a_p, self.b_p = comparisons.a_p.astype(float), comparisons.b_p.astype(float)
-        self.refused_p = comparisons.refused_p.astype(float)
+        weight_p = comparisons.discount_p(repetition)
+        self.a_p, self.b_p = comparisons.a_p * weight_p, comparisons.b_p * weight_p
+        self.refused_p = comparisons.refused_p * weight_p
         pairs = len(self.a_p)
         slots_2p = np.column_stack([comparisons.slot_a_p, comparisons.slot_b_p])
+        mus = slots_2p + layout.mu.start
         bias_p1 = np.full((pairs, int(slot_bias)), layout.slot_bias.start)
         self.difference_pm = self.rows(
-            np.hstack([slots_2p, bias_p1]), np.hstack([np.tile([1.0, -1.0], (pairs, 1)), np.ones(bias_p1.shape)])
+            np.hstack([mus, bias_p1]), np.hstack([np.tile([1.0, -1.0], (pairs, 1)), np.ones(bias_p1.shape)])
         )
-        sigmas = slots_2p[:, :0] if layout.shared_sigma else slots_2p + layout.log_sigma.start
+        sigmas = slots_2p[:, :0] if layout.shared_sigma else slots_2p
         self.both_sigma_pm = self.rows(sigmas, np.ones(sigmas.shape))
         self.fixed_variance = 2.0 if layout.shared_sigma else 0.0  # of two sigmas of 1
-        self.mean_pm = self.rows(slots_2p, np.full(slots_2p.shape, 0.5))
+        self.mean_pm = self.rows(mus, np.full(mus.shape, 0.5))
         self.precision_m = np.full(layout.size, 1 / prior_sd**2)
         self.precision_m[layout.log_sigma] = 2 * penalty
         self.precision_m[layout.refusal] = 1 / REFUSAL_PRIOR_SD**2
@@ -91,13 +104,17 @@ class Posterior:
         return sparse.csr_array((values.ravel(), columns.ravel(), ends), shape=(pairs, self.layout.size))
 
     def start(self, mu_n: Array, log_sigma_n: Array) -> Array:
-        """Parameters with these utilities, no bias, and every comparison equally likely to be refused."""
+        """Parameters with these utilities, no bias, and every comparison about equally likely to be refused.
+
+        A little likelier where tasks are worse: at a slope of exactly 0 nothing says in which direction to leave it.
+        """
         layout = self.layout
         parameters_m = np.zeros(layout.size)
         parameters_m[layout.mu] = mu_n
         parameters_m[layout.log_sigma] = log_sigma_n[: 0 if layout.shared_sigma else None]
         refused, won = self.refused_p.sum(), self.a_p.sum() + self.b_p.sum()
-        parameters_m[layout.refusal][:1] = math.log((refused + 0.5) / (won + 0.5))
+        if layout.refusals:
+            parameters_m[layout.refusal] = math.log((refused + 0.5) / (won + 0.5)), REFUSAL_START
         return parameters_m
 
     def longest(self, step_m: Array) -> float:

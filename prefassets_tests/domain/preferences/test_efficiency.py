@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from prefassets.domain.preferences.active_learning import Plan
+from prefassets.domain.preferences.active_learning import Plan, measure
 from prefassets.domain.preferences.efficiency import (
     CEILING,
     RUNS,
@@ -17,6 +17,7 @@ from prefassets.domain.preferences.efficiency import (
     held_out_pairs,
     planted,
     redrawn,
+    start_and_later,
 )
 
 TASKS = [f"t{number:02}" for number in range(24)]
@@ -171,3 +172,50 @@ def test_what_seemed_lost_is_difficulty_plus_budget(compared):
         assert row["budget_pp"] == pytest.approx(100 * (hardest - own))
         assert row["apparent_pp"] == pytest.approx(row["difficulty_pp"] + row["budget_pp"])
         assert row["difficulty_pp"] > 0
+
+
+def measured(most_comparisons=450):
+    plan = Plan(start_degree=3, pairs_per_round=20, samples=3, stop_correlation=None, most_comparisons=most_comparisons)
+    generator = np.random.default_rng(0)
+    return measure(
+        lambda questions: planted(TRUTH)(questions, generator),
+        lambda choices: dict(share_won(choices).select("task_id", "mu").iter_rows()),
+        TASKS,
+        plan,
+        0,
+    ).choices
+
+
+def test_pairs_that_active_learning_adds_are_harder_for_the_same_fit_than_its_start():
+    choices = measured()
+    start, later = start_and_later(choices, lambda _: TRUTH).iter_rows(named=True)
+    assert (start["asked"], start["pairs"], start["choices"]) == ("start", 36, 108)  # 24 tasks x 3 / 2, three times
+    assert (later["pairs"], later["choices"]) == (114, 342)
+    assert later["accuracy"] < start["accuracy"] - 0.05
+    assert later["log_loss"] > start["log_loss"]
+    for row, rows in ((start, choices.filter(round=0)), (later, choices.filter(pl.col("round") > 0))):
+        mu = dict(TRUTH.select("task_id", "mu").iter_rows())
+        right = [
+            (mu[a] > mu[b]) == (choice == "a") for a, b, choice in rows.select("task_a", "task_b", "choice").rows()
+        ]
+        assert row["accuracy"] == pytest.approx(np.mean(right)), "with one fit for all, folds change nothing"
+        assert row["accuracy_lower"] < row["accuracy"] < row["accuracy_upper"]
+
+
+def test_no_pair_is_predicted_by_a_fit_that_saw_it():
+    choices = measured()
+    seen = []
+
+    def fit(kept):
+        seen.append(pair_set(kept))
+        return TRUTH
+
+    start_and_later(choices, fit, folds=4)
+    every = pair_set(choices)
+    assert len(seen) == 4
+    assert all(sum(pair in one for one in seen) == 3 for pair in every)
+
+
+def test_a_start_without_later_pairs_is_refused():
+    with pytest.raises(ValueError, match="later are needed"):
+        start_and_later(measured().filter(round=0), lambda _: TRUTH)

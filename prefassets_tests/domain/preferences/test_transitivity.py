@@ -1,13 +1,17 @@
 """Cycles are counted as one would by hand, and coins cycle as often as the null says for these numbers of answers."""
 
 from itertools import combinations
+from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import polars as pl
 import pytest
 
 from prefassets.domain.preferences import transitivity as module
 from prefassets.domain.preferences.transitivity import TRANSITIVITY, transitivity
+
+VILLAIN = Path("data/preferences/villain_gemma3_27b/train_measurements.yaml")
 
 
 def choices(rows):
@@ -161,3 +165,29 @@ def test_pairs_that_are_close_cycle_more_though_nobody_is_less_consistent():
 
     every = list(combinations(range(60), 2))
     assert ask([(i, j) for i, j in every if j - i <= 5]) > 2 * ask(every)
+
+
+@pytest.fixture(scope="module")
+def villain():
+    """The released choices of Gemma-3-27B under a persona, where they are present."""
+    shared = Path(__file__).parents[3].parent / "shared"
+    if not (shared / VILLAIN).exists():
+        pytest.skip("needs ../shared/data/preferences")
+    words = pl.Series((shared / VILLAIN).read_text().splitlines()).str.strip_chars("- ")
+    told = {
+        name: words.filter(words.str.starts_with(f"{name}: ")).str.strip_prefix(f"{name}: ")
+        for name in ("task_a", "task_b", "choice")
+    }
+    return pl.DataFrame(told)
+
+
+def test_real_choices_have_the_triangles_that_networkx_finds_and_cycle_less_than_coins(villain):
+    won = majority(villain.filter(pl.col("choice") != "refusal"))
+    graph = nx.Graph(list(won))
+    prefers = nx.DiGraph([pair for pair, times in won.items() if times > won.get(pair[::-1], 0)])
+    row = only(transitivity(villain, "active"))
+    assert (row["tasks"], row["pairs"]) == (1_000, graph.number_of_edges())
+    assert row["triads"] == sum(nx.triangles(graph).values()) // 3
+    assert row["cycles"] == nx.triadic_census(prefers)["030C"]
+    assert row["cycle_rate"] < row["null_rate"] < 0.25  # a third of the pairs have an even number of answers
+    assert row["inflated"]
