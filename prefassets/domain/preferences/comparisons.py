@@ -77,8 +77,10 @@ class Comparisons:
         """
         b_p = self.b_p + self.refused_p if refusals_as_b else self.b_p
         turned_p = self.slot_a_p > self.slot_b_p
-        _, first_u, pair_p = np.unique(self.pair_p, return_index=True, return_inverse=True)
         low_p, high_p = np.minimum(self.slot_a_p, self.slot_b_p), np.maximum(self.slot_a_p, self.slot_b_p)
+        pair_p = self.pair_p
+        first_u = np.empty(pair_p.max(initial=-1) + 1, dtype=np.int64)
+        first_u[pair_p] = np.arange(len(pair_p))  # any one of a pair's places
 
         def total(of_p: Counts) -> Counts:
             return np.bincount(pair_p, of_p, len(first_u)).astype(np.int64)

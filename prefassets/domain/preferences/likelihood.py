@@ -15,13 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.special import expit, log_ndtr
+from scipy.special import erfcx, expit
 
 from prefassets.domain.preferences.comparisons import Comparisons
 
 Array = NDArray[np.float64]
 
-LOG_DENSITY_0 = -0.5 * math.log(2 * math.pi)
+SQRT_HALF, DENSITY_0 = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 REFUSAL_START = -0.1  # the slope's
 REFUSAL_PRIOR_SD = 10.0  # of the refusal's level and slope, in log odds: only keeps them finite where nobody refused
 
@@ -35,14 +35,21 @@ class Losses(NamedTuple):
 
 
 def choice_losses(z_p: Array, a_p: Array, b_p: Array) -> Losses:
-    """-(a log Phi(z) + b log Phi(-z)) and two derivatives by z, with no digits lost in either tail."""
-    log_up_p, log_down_p = log_ndtr(z_p), log_ndtr(-z_p)
-    log_density_p = LOG_DENSITY_0 - 0.5 * z_p * z_p
-    up_p, down_p = np.exp(log_density_p - log_up_p), np.exp(log_density_p - log_down_p)  # phi / Phi, of z and -z
+    """-(a log Phi(z) + b log Phi(-z)) and two derivatives by z, with no digits lost in either tail.
+
+    Phi(-x) = t exp(-x^2 / 2) with t = erfcx(x / sqrt 2) / 2, for x = |z|: the tail's logarithm and phi / Phi are those
+    of t, which never vanishes. `log_ndtr` gives the same in twice the time.
+    """
+    x_p, is_a_likely_p = np.abs(z_p), z_p >= 0
+    likely_p, unlikely_p = np.where(is_a_likely_p, a_p, b_p), np.where(is_a_likely_p, b_p, a_p)
+    t_p, bell_p = 0.5 * erfcx(x_p * SQRT_HALF), np.exp(-0.5 * x_p * x_p)
+    tail_p = t_p * bell_p
+    by_unlikely_p, by_likely_p = DENSITY_0 / t_p, DENSITY_0 * bell_p / (1 - tail_p)  # phi / Phi of -x and of x
+    first_p = unlikely_p * by_unlikely_p - likely_p * by_likely_p
     return Losses(
-        -(a_p * log_up_p + b_p * log_down_p),
-        b_p * down_p - a_p * up_p,
-        a_p * up_p * (up_p + z_p) + b_p * down_p * (down_p - z_p),
+        -(likely_p * np.log1p(-tail_p) + unlikely_p * (np.log(t_p) - 0.5 * x_p * x_p)),
+        np.where(is_a_likely_p, first_p, -first_p),
+        likely_p * by_likely_p * (by_likely_p + x_p) + unlikely_p * by_unlikely_p * (by_unlikely_p - x_p),
     )
 
 
@@ -91,6 +98,7 @@ class Posterior:
         )
         sigmas = slots_2p[:, :0] if layout.shared_sigma else slots_2p
         self.both_sigma_pm = self.rows(sigmas, np.ones(sigmas.shape))
+        self.difference_mp, self.both_sigma_mp = self.difference_pm.T.tocsr(), self.both_sigma_pm.T.tocsr()
         self.fixed_variance = 2.0 if layout.shared_sigma else 0.0  # of two sigmas of 1
         self.mean_pm = self.rows(mus, np.full(mus.shape, 0.5))
         self.precision_m = np.full(layout.size, 1 / prior_sd**2)
@@ -129,9 +137,9 @@ class Posterior:
         spread_p = np.sqrt(variance_p)
         z_p = (self.difference_pm @ parameters_m) / spread_p
         loss = choice_losses(z_p, self.a_p, self.b_p)
-        by_variance_m = self.both_sigma_pm.T @ (-loss.first_p * z_p / (2 * variance_p))
+        by_variance_m = self.both_sigma_mp @ (-loss.first_p * z_p / (2 * variance_p))
         log_likelihood = -float(loss.value_p.sum())
-        gradient_m = self.difference_pm.T @ (loss.first_p / spread_p) + 2 * variance_m * by_variance_m
+        gradient_m = self.difference_mp @ (loss.first_p / spread_p) + 2 * variance_m * by_variance_m
         refusal = self._refusals(parameters_m) if layout.refusals else None
         if refusal:
             log_likelihood += refusal.log_likelihood
@@ -216,12 +224,13 @@ class Place:
 
     def times(self, direction_m: Array) -> Array:
         """The Hessian times a vector."""
-        difference_pm, both_sigma_pm = self.posterior.difference_pm, self.posterior.both_sigma_pm
-        difference_p = difference_pm @ direction_m
-        variance_p = both_sigma_pm @ (self.twice_variance_m * direction_m)
+        posterior = self.posterior
+        difference_p = posterior.difference_pm @ direction_m
+        variance_p = posterior.both_sigma_pm @ (self.twice_variance_m * direction_m)
         by_difference_p = self.by_difference_twice_p * difference_p + self.by_both_p * variance_p
         by_variance_p = self.by_both_p * difference_p + self.by_variance_twice_p * variance_p
-        curved_m = difference_pm.T @ by_difference_p + self.twice_variance_m * (both_sigma_pm.T @ by_variance_p)
+        curved_m = posterior.difference_mp @ by_difference_p
+        curved_m += self.twice_variance_m * (posterior.both_sigma_mp @ by_variance_p)
         curved_m += self.diagonal_m * direction_m
         return curved_m + self.refusal.times(direction_m) if self.refusal else curved_m
 
@@ -229,8 +238,8 @@ class Place:
     def preconditioner_m(self) -> Array:
         """The Hessian's diagonal; where that is below the prior's, the prior's."""
         posterior = self.posterior
-        diagonal_m = self.diagonal_m + abs(posterior.difference_pm).T @ self.by_difference_twice_p
-        diagonal_m += self.twice_variance_m**2 * (posterior.both_sigma_pm.T @ self.by_variance_twice_p)
+        diagonal_m = self.diagonal_m + abs(posterior.difference_mp) @ self.by_difference_twice_p
+        diagonal_m += self.twice_variance_m**2 * (posterior.both_sigma_mp @ self.by_variance_twice_p)
         if self.refusal:
             diagonal_m += self.refusal.log_odds_pm.power(2).T @ self.refusal.weight_p
         return np.maximum(diagonal_m, posterior.precision_m)

@@ -15,7 +15,7 @@ from scipy import sparse
 
 Array = NDArray[np.float64]
 
-CONVERGED = 1e-8  # what Newton's model says is still to be gained, when it stops; twice that is squared standard errors
+CONVERGED = 1e-6  # what the last step promised, in nats: half the square of its length in standard errors
 MOST_ITERATIONS = 200
 MOST_CG_STEPS = 2_000
 SUFFICIENT = 1e-4  # of the decrease that the slope promises (Armijo 1966)
@@ -52,7 +52,10 @@ class Minimum(Generic[Here]):
 
 
 def minimise(
-    evaluate: Callable[[Array], Here], start_m: Array, longest: Callable[[Array], float] = lambda step_m: 1.0
+    evaluate: Callable[[Array], Here],
+    start_m: Array,
+    longest: Callable[[Array], float] = lambda step_m: 1.0,
+    converged: float = CONVERGED,
 ) -> Minimum[Here]:
     """Find a minimum of a twice differentiable function.
 
@@ -64,6 +67,7 @@ def minimise(
         evaluate: the function, by its parameters.
         start_m: where to begin.
         longest: the largest fraction (0-1) of a step that may be tried, by the step.
+        converged: it stops after a step that promised no more than this.
     """
     parameters_m, here = start_m, evaluate(start_m)
     first_size = None
@@ -83,7 +87,7 @@ def minimise(
             if fraction < SMALLEST_FRACTION:
                 return Minimum(parameters_m, here, iteration, False)
         parameters_m, here = parameters_m + fraction * step_m, there
-        if fraction == 1 and -slope / 2 <= CONVERGED:
+        if fraction == 1 and -slope / 2 <= converged:
             return Minimum(parameters_m, here, iteration, True)
     return Minimum(parameters_m, here, MOST_ITERATIONS, False)
 

@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 from scipy.special import log_ndtr, ndtr
 
 from prefassets.domain.preferences.comparisons import Comparisons, count_choices
-from prefassets.domain.preferences.likelihood import LOG_DENSITY_0, Place, Posterior
+from prefassets.domain.preferences.likelihood import DENSITY_0, Place, Posterior
 from prefassets.domain.preferences.newton import minimise, solve
 
 Array = NDArray[np.float64]
@@ -34,6 +34,8 @@ PUBLISHED_PENALTY = 1.0
 MU_BOUNDS, LOG_SIGMA_BOUNDS = (-10.0, 10.0), (-2.0, 2.0)
 CLIP = 1e-10
 PUBLISHED_STOP = {"maxiter": 1_000, "maxfun": 50_000, "gtol": 1.0, "ftol": 1e-8}
+
+ROUGH = 1.0  # nats, on the way to the repetition of answers
 
 EXACT_PARAMETERS = 4_000  # up to so many the Hessian is inverted, seconds at most; it grows with their cube
 PROBES, PROBES_AT_ONCE = 64, 8  # standard errors to about 3 %
@@ -203,7 +205,7 @@ def _most_probable(
     used = comparisons if slot_bias else comparisons.regardless_of_slots()
     if repetition is None:
         first = Posterior(used, prior_sd, math.inf, slot_bias)
-        rough = minimise(first, first.start(start_mu_n, start_log_sigma_n))
+        rough = minimise(first, first.start(start_mu_n, start_log_sigma_n), converged=ROUGH)
         start_mu_n = rough.parameters_m[first.layout.mu]
         repetition = _repetition(used, ndtr(first.difference_pm @ rough.parameters_m / math.sqrt(first.fixed_variance)))
     posterior = Posterior(used, prior_sd, penalty, slot_bias, refusals, repetition)
@@ -219,10 +221,11 @@ def _most_probable(
     se_m = np.sqrt(variance_m) if variance_m is not None and at_a_minimum else np.full(layout.size, np.nan)
     mu_n = found.parameters_m[layout.mu]
     sigma_n = np.ones_like(mu_n) if layout.shared_sigma else np.exp(found.parameters_m[layout.log_sigma])
-    effects = [Effect(value, se) for value, se in zip(found.parameters_m.tolist(), se_m.tolist(), strict=True)]
-    bias = effects[layout.slot_bias]
-    level_and_slope = effects[layout.refusal]
 
+    def effects(at: slice) -> list[Effect]:
+        return [Effect(float(value), float(se)) for value, se in zip(found.parameters_m[at], se_m[at], strict=True)]
+
+    bias, level_and_slope = effects(layout.slot_bias), effects(layout.refusal)
     return Fit(
         _utilities(comparisons, mu_n, sigma_n, se_m[layout.mu] if known else None),
         "map",
@@ -322,7 +325,7 @@ def _published(
         spread_p = np.sqrt(variance_p)
         z_p = (mu_n[slot_a_p] - mu_n[slot_b_p]) / spread_p
         log_up_p, log_down_p = log_ndtr(z_p), log_ndtr(-z_p)
-        log_density_p = LOG_DENSITY_0 - 0.5 * z_p * z_p
+        log_density_p = math.log(DENSITY_0) - 0.5 * z_p * z_p
         within_p = (log_up_p > low) & (log_down_p > low)
         up_p = np.exp(np.where(within_p, log_density_p - log_up_p, -np.inf))
         down_p = np.exp(np.where(within_p, log_density_p - log_down_p, -np.inf))
