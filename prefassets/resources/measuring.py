@@ -14,7 +14,6 @@ from prefassets.domain.preferences.measurement import ChoiceConfiguration, Confi
 from prefassets.domain.preferences.tasks import SAMPLED, sample_tasks
 from prefassets.domain.training.recipe import digest
 from prefassets.resources.store import Store
-from prefassets.settings import settings
 
 if TYPE_CHECKING:
     from prefassets.domain.preferences.asking import Asker, Backend
@@ -107,17 +106,9 @@ class MeasurementData:
 
     def backend(self) -> Backend:
         """Who answers: the model in this process, or the endpoint that the environment names."""
-        measurement = self.measurement
-        if measurement.backend == "endpoint":
-            from prefassets.resources.endpoint import Endpoint
+        from prefassets.resources.models import load_backend
 
-            chosen = settings()
-            return Endpoint(measurement.model, chosen.requests_at_once, chosen.request_seconds, chosen.patience_seconds)
-        from prefassets.domain.preferences.in_process import InProcess  # torch takes seconds to import
-        from prefassets.resources.models import load_base
-
-        model = load_base(self.store, measurement.model, measurement.precision, self.revision)
-        return InProcess(model, measurement.precision)
+        return load_backend(self.store, self.measurement, self.revision)
 
     @contextmanager
     def asker(

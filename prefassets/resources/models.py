@@ -48,8 +48,11 @@ def load_base(store: Store, name: str, precision: str, revision: str | None = No
     return found
 
 
-def load_backend(store: Store, measurement: Measurement) -> Backend:
+def load_backend(store: Store, measurement: Measurement, revision: str | None = None) -> Backend:
     """What answers a measurement's questions: its model here, or the endpoint that serves it.
+
+    Args:
+        revision: of a model here, the one that `model.base` recorded.
 
     Raises:
         FileNotFoundError: `tiny` was not made in this home yet.
@@ -60,7 +63,7 @@ def load_backend(store: Store, measurement: Measurement) -> Backend:
         return Endpoint(measurement.model, given.requests_at_once, given.request_seconds, given.patience_seconds)
     from prefassets.domain.preferences.in_process import InProcess  # torch takes seconds to import
 
-    return InProcess(load_base(store, measurement.model, measurement.precision), measurement.precision)
+    return InProcess(load_base(store, measurement.model, measurement.precision, revision), measurement.precision)
 
 
 def load_training_data(store: Store, data: StudyData, pairs: pl.DataFrame) -> TrainingData:
