@@ -736,7 +736,7 @@ def print_preferences(store: "Store", measurement: Measurement, form: str) -> No
             _with_interval(
                 reliability, "held-out accuracy [95 %]", "accuracy", "accuracy_lower", "accuracy_upper", ".2f"
             ),
-            "log_loss",
+            _with_interval(reliability, "beyond position, nats [95 %]", "gain", "gain_lower", "gain_upper", ".3f"),
             "cycle_rate",
             "null_rate",
             "expected_rate",

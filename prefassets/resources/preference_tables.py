@@ -171,6 +171,7 @@ PREFERENCE_TABLES = (
                 for metric, what in (
                     ("accuracy", "share of choices between held-out pairs that went to the higher utility, 0-1"),
                     ("log_loss", "mean -log P of choices between held-out pairs, nats; a coin has .693"),
+                    ("gain", "by how much that is below the loss of position alone, nats; above 0: tasks matter"),
                 )
                 for end, meaning in (
                     ("", ""),

@@ -5,13 +5,14 @@ Imports scipy: import it where it is used, not at the top of what definitions im
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
 
 from prefassets.domain.preferences.comparisons import Comparisons, count_choices
 from prefassets.domain.preferences.connectivity import connectivity
-from prefassets.domain.preferences.held_out import FOLDS, Score, held_out_score
+from prefassets.domain.preferences.held_out import FOLDS, held_out_gain, held_out_score
 from prefassets.domain.preferences.robustness import robustness
 from prefassets.domain.preferences.thurstonian import Fit, fit_utilities
 
@@ -37,14 +38,15 @@ def assessed_utilities(choices: pl.DataFrame, tasks: Sequence[str], slot_bias: b
 
     Returns:
         `fit` has `log_likelihood` (nats), `converged`, `slot_bias` and its `_se`, held-out `accuracy` (0-1) and
-        `log_loss` (nats) by cross-validation over pairs, each with `_lower` and `_upper`, `held_out_pairs`; `groups`,
+        `log_loss` (nats) by cross-validation over pairs, and the `gain` of the latter over position alone, each with
+        `_lower` and `_upper`, `held_out_pairs`; `groups`,
         `islands` and `connectivity` of the comparisons; `published_objective` of the published fit to the same choices,
         the Pearson correlation of its mu with these, and the smallest among its variants; and a `note` on what of these
         could not be told.
     """
     comparisons = count_choices(choices, tasks)
     fit = fit_utilities(comparisons, slot_bias=slot_bias)
-    score, why_not = _held_out(comparisons, slot_bias, seed)
+    held_out, why_not = _held_out(comparisons, slot_bias, seed)
     graph = connectivity(comparisons)
     published = fit_utilities(comparisons, "published")
     notes = [why_not]
@@ -59,7 +61,7 @@ def assessed_utilities(choices: pl.DataFrame, tasks: Sequence[str], slot_bias: b
         "converged": fit.converged,
         "slot_bias": fit.slot_bias.value if fit.slot_bias else None,
         "slot_bias_se": fit.slot_bias.se if fit.slot_bias else None,
-        **_of(score),
+        **held_out,
         "groups": graph.groups,
         "islands": graph.islands,
         "connectivity": graph.sentence,
@@ -72,17 +74,17 @@ def assessed_utilities(choices: pl.DataFrame, tasks: Sequence[str], slot_bias: b
     return Assessed(fit.utilities.with_columns(place), pl.DataFrame([row], infer_schema_length=None))
 
 
-def _held_out(comparisons: Comparisons, slot_bias: bool, seed: int) -> tuple[Score | None, str]:
+def _held_out(comparisons: Comparisons, slot_bias: bool, seed: int) -> tuple[dict[str, float | int | None], str]:
+    """The numbers on held-out pairs; or none, and why."""
+    fit = partial(fit_utilities, slot_bias=slot_bias)
+    names = [f"{metric}{end}" for metric in ("accuracy", "log_loss", "gain") for end in ("", "_lower", "_upper")]
     try:
-        return held_out_score(comparisons, lambda part: fit_utilities(part, slot_bias=slot_bias), FOLDS, seed), ""
+        score = held_out_score(comparisons, fit, FOLDS, seed)
+        gain = held_out_gain(comparisons, fit, FOLDS, seed)
     except ValueError as error:
-        return None, f"nothing held out: {error}"
-
-
-def _of(score: Score | None) -> dict[str, float | int | None]:
-    names = ("accuracy", "accuracy_lower", "accuracy_upper", "log_loss", "log_loss_lower", "log_loss_upper")
-    found = asdict(score) if score else {}
-    return {**{name: found.get(name) for name in names}, "held_out_pairs": found.get("pairs")}
+        return dict.fromkeys([*names, "held_out_pairs"]), f"nothing held out: {error}"
+    found = {**asdict(score), **dict(zip(names[6:], gain, strict=True))}
+    return {**{name: found[name] for name in names}, "held_out_pairs": score.pairs}, ""
 
 
 def _correlation(one: Fit, other: Fit) -> float | None:

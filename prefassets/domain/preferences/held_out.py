@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
+from scipy.special import log_ndtr, ndtri
 
 from prefassets.domain.preferences.comparisons import Comparisons, count_choices
-from prefassets.domain.preferences.thurstonian import Fit, fit_utilities
+from prefassets.domain.preferences.thurstonian import Effect, Fit, fit_utilities
 
 Array = NDArray[np.float64]
 
@@ -74,21 +74,25 @@ def score(utilities: pl.DataFrame, choices: pl.DataFrame | Comparisons, slot_bia
 
 
 def _score(comparisons: Comparisons, lead_p: Array, log_a_p: Array, log_b_p: Array) -> Score:
-    a_p, b_p, pair_p = comparisons.a_p, comparisons.b_p, comparisons.pair_p
-    won_g = np.bincount(pair_p, comparisons.won_p)
-    choices = int(won_g.sum())
+    a_p, b_p = comparisons.a_p, comparisons.b_p
+    right_p = a_p * (lead_p > 0) + b_p * (lead_p < 0) + 0.5 * (a_p + b_p) * (lead_p == 0)
+    loss_p = -(a_p * log_a_p + b_p * log_b_p)
+    pairs = len(np.unique(comparisons.pair_p[comparisons.won_p > 0]))
+    return Score(
+        *_per_choice(comparisons, right_p), *_per_choice(comparisons, loss_p), pairs, int(comparisons.won_p.sum())
+    )
+
+
+def _per_choice(comparisons: Comparisons, of_p: Array) -> tuple[float, float, float]:
+    """The sum over answers that chose, per answer, and its interval over unordered pairs."""
+    won_g = np.bincount(comparisons.pair_p, comparisons.won_p)
+    of_g = np.bincount(comparisons.pair_p, of_p)
+    choices, pairs = int(won_g.sum()), int((won_g > 0).sum())
     if not choices:
         raise ValueError("no answer chose a task, so there is nothing to score")
-    right_g = np.bincount(pair_p, a_p * (lead_p > 0) + b_p * (lead_p < 0) + 0.5 * (a_p + b_p) * (lead_p == 0))
-    loss_g = np.bincount(pair_p, -(a_p * log_a_p + b_p * log_b_p))
-    pairs = int((won_g > 0).sum())
-
-    def ratio(of_g: NDArray) -> tuple[float, float, float]:
-        value = float(of_g.sum() / choices)
-        spread = math.sqrt(pairs / (pairs - 1) * float(((of_g - value * won_g) ** 2).sum())) if pairs > 1 else math.inf
-        return value, value - Z_95 * spread / choices, value + Z_95 * spread / choices
-
-    return Score(*ratio(right_g), *ratio(loss_g), pairs, choices)
+    value = float(of_g.sum() / choices)
+    spread = math.sqrt(pairs / (pairs - 1) * float(((of_g - value * won_g) ** 2).sum())) if pairs > 1 else math.inf
+    return value, value - Z_95 * spread / choices, value + Z_95 * spread / choices
 
 
 def held_out_score(
@@ -109,6 +113,44 @@ def held_out_score(
         ValueError: fewer pairs than folds.
     """
     comparisons = choices if isinstance(choices, Comparisons) else count_choices(choices)
+    return _score(comparisons, *_held_out(comparisons, fit, folds, seed))
+
+
+def held_out_gain(
+    choices: pl.DataFrame | Comparisons,
+    fit: Callable[[Comparisons], Fit] = fit_utilities,
+    folds: int = FOLDS,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """What utilities predict beyond position: nats per choice between held-out pairs, and its 95 % interval over pairs.
+
+    The log loss of always giving slot A the share that it had in the training pairs, minus that of `fit`, pair by pair.
+    A fit with a slot term is right about everything that position explains, and so is this rival, which knows no task:
+    only what is above 0 is said by utilities.
+
+    Raises:
+        ValueError: as `held_out_score`.
+    """
+    comparisons = choices if isinstance(choices, Comparisons) else count_choices(choices)
+    loss_2p = []
+    for of in (position_only, fit):
+        _, log_a_p, log_b_p = _held_out(comparisons, of, folds, seed)
+        loss_2p.append(-(comparisons.a_p * log_a_p + comparisons.b_p * log_b_p))
+    return _per_choice(comparisons, loss_2p[0] - loss_2p[1])
+
+
+def position_only(comparisons: Comparisons) -> Fit:
+    """A fit in which all tasks are alike and only the slot decides, with half a choice added to either slot."""
+    a, b = float(comparisons.a_p.sum()) + 0.5, float(comparisons.b_p.sum()) + 0.5
+    tasks = len(comparisons.tasks)
+    alike = pl.DataFrame({"task_id": comparisons.tasks, "mu": np.zeros(tasks), "sigma": np.ones(tasks)})
+    bias = math.sqrt(2) * float(ndtri(a / (a + b)))
+    log_likelihood = a * math.log(a / (a + b)) + b * math.log(b / (a + b))
+    return Fit(alike, "map", -log_likelihood, log_likelihood, 0, True, slot_bias=Effect(bias, math.nan))
+
+
+def _held_out(comparisons: Comparisons, fit: Callable[[Comparisons], Fit], folds: int, seed: int) -> Array:
+    """As `log_probabilities`, of each pair of slots by the fit that has not seen the pair."""
     pairs = int(comparisons.pair_p.max(initial=-1)) + 1
     if pairs < folds:
         raise ValueError(f"{pairs} pairs cannot be dealt into {folds} folds")
@@ -119,4 +161,4 @@ def held_out_score(
         fitted = fit(comparisons.of(~out_p))
         bias = fitted.slot_bias.value if fitted.slot_bias else 0.0
         found_3p[:, out_p] = log_probabilities(fitted.utilities, comparisons.of(out_p), bias)
-    return _score(comparisons, *found_3p)
+    return found_3p

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from prefassets.domain.preferences.comparisons import count_choices
-from prefassets.domain.preferences.held_out import held_out_score, score
+from prefassets.domain.preferences.held_out import held_out_gain, held_out_score, position_only, score
 from prefassets.domain.preferences.thurstonian import fit_utilities
 from prefassets_tests.domain.preferences.planted import planted_choices
 
@@ -78,3 +78,30 @@ def test_real_choices_are_predicted_better_than_by_the_published_fit(villain):
     assert ours.log_loss < 0.48
     assert published.log_loss > 0.72
     assert (ours.pairs, ours.choices) == (7_471, 32_111)
+
+
+def test_utilities_say_nothing_beyond_position_where_only_position_decides():
+    generator = np.random.default_rng(0)
+    names = [f"t{number}" for number in range(20)]
+    pairs = [(one, other) for one in names for other in names if one != other]
+    always_first = choices_of(*((one, other, "a") for one, other in pairs))
+    nine_in_ten = choices_of(*((one, other, "ab"[int(generator.random() > 0.9)]) for one, other in pairs))
+    fit = partial(fit_utilities, slot_bias=True)
+    for choices in (always_first, nine_in_ten):
+        assert held_out_score(choices, fit).accuracy >= 0.85, "which looks like preference"
+        gain, lower, upper = held_out_gain(choices, fit)
+        assert lower <= gain <= upper
+        assert lower < 0.005
+
+
+def test_utilities_say_something_beyond_position_where_tasks_decide():
+    choices = planted_choices(np.linspace(-2, 2, 12), pairs=66, answers=6, seed=0)
+    gain, lower, _ = held_out_gain(choices, partial(fit_utilities, slot_bias=True))
+    assert lower > 0.1
+    assert gain == pytest.approx(math.log(2) - held_out_score(choices).log_loss, abs=0.03), "slots were fair coins"
+
+
+def test_position_alone_gives_each_slot_its_share():
+    choices = choices_of(*[("x", "y", "a")] * 7, *[("y", "x", "b")] * 2)
+    alone = position_only(count_choices(choices))
+    assert norm.cdf(alone.slot_bias.value / math.sqrt(2)) == pytest.approx(7.5 / 10)
