@@ -2,7 +2,8 @@
 
 Of the report's 48, 12 columns of the regression had rank 8, and the task list decided who came first. Here eight fields
 of two values are a fraction of all their combinations, 16 templates in which each pair of fields is balanced
-(generators ABC, BCD, ACD, ABD), with three seeds each, and a coin decides who comes first.
+(generators ABC, BCD, ACD, ABD), with three seeds each, and a coin decides who comes first. Each pair is asked once: for
+as many questions, more pairs say more than more answers (`benchmarks.selection`).
 """
 
 from itertools import product
@@ -38,7 +39,7 @@ MEASUREMENT = Measurement(
     question="Which parts of the way of asking do Llama-3.1-8B's preferences between tasks depend on?",
     model="meta-llama/Llama-3.1-8B-Instruct",
     backend="endpoint",
-    revealed=Revealed(templates=_templates(), plan=Plan(samples=3, most_comparisons=42_000)),
+    revealed=Revealed(templates=_templates(), plan=Plan(samples=1, most_comparisons=42_000)),
     tasks=500,
     origins=("MATH", "ALPACA", "WILDCHAT"),
 )

@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 
 from prefassets.domain.preferences.active_learning import Plan, measure
 from prefassets.domain.preferences.held_out import Score, score
+<<<<<<< HEAD
 from prefassets.domain.preferences.pair_selection import pair_tasks, random_pairs
+=======
+from prefassets.domain.preferences.pair_selection import pair_count, pair_numbers, pair_tasks, random_pairs
+>>>>>>> selection
 
 Oracle = Callable[[pl.DataFrame, np.random.Generator], pl.DataFrame]
 FitUtilities = Callable[[pl.DataFrame], pl.DataFrame]
@@ -36,6 +40,7 @@ RUNS = {
 }
 
 
+<<<<<<< HEAD
 def planted(utilities: pl.DataFrame) -> Oracle:
     """A chooser with known utilities (`task_id`, `mu`, `sigma`): a is chosen with the Thurstonian probability."""
     from scipy.special import ndtr
@@ -46,6 +51,28 @@ def planted(utilities: pl.DataFrame) -> Oracle:
     def answer(questions: pl.DataFrame, generator: np.random.Generator) -> pl.DataFrame:
         a_Q, b_Q = (questions[side].replace_strict(places).to_numpy() for side in ("task_a", "task_b"))
         chance_Q = ndtr((mu_N[a_Q] - mu_N[b_Q]) / np.hypot(sigma_N[a_Q], sigma_N[b_Q]))
+=======
+def planted(utilities: pl.DataFrame, repetition: float = 0.0, seed: int = 0) -> Oracle:
+    """A chooser with known utilities (`task_id`, `mu`, `sigma`): a is chosen with the Thurstonian probability.
+
+    With `repetition`, the correlation (0 to below 1) of what is felt at two answers to the same two tasks, a pair has a
+    leaning of its own, drawn once with `seed`. Over pairs the probability stays the Thurstonian one; but answers to one
+    pair repeat each other, and majorities form more cycles than utilities explain, as those of real models do.
+    """
+    from scipy.special import ndtr
+
+    tasks = len(utilities)
+    places = {task: place for place, task in enumerate(utilities["task_id"])}
+    mu_N, sigma_N = utilities["mu"].to_numpy(), utilities["sigma"].to_numpy()
+    leaning_P = np.random.default_rng(seed).normal(size=pair_count(tasks)) if repetition else np.zeros(1)
+
+    def answer(questions: pl.DataFrame, generator: np.random.Generator) -> pl.DataFrame:
+        a_Q, b_Q = (questions[side].replace_strict(places).to_numpy() for side in ("task_a", "task_b"))
+        pair_Q = pair_numbers(a_Q, b_Q, tasks) if repetition else np.zeros(len(a_Q), np.int64)
+        z_Q = (mu_N[a_Q] - mu_N[b_Q]) / np.hypot(sigma_N[a_Q], sigma_N[b_Q])
+        z_Q += np.sqrt(repetition) * leaning_P[pair_Q] * np.where(a_Q < b_Q, 1, -1)
+        chance_Q = ndtr(z_Q / np.sqrt(1 - repetition))
+>>>>>>> selection
         return _answered(questions, np.where(generator.random(len(questions)) < chance_Q, "a", "b"))
 
     return answer

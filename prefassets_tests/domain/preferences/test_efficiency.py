@@ -62,6 +62,27 @@ def test_a_planted_chooser_chooses_with_the_thurstonian_probability():
     assert (answers == "a").mean() == pytest.approx(chance, abs=4 * 0.5 / math.sqrt(20_000))
 
 
+<<<<<<< HEAD
+=======
+def test_a_chooser_who_repeats_itself_keeps_the_probabilities_and_agrees_with_itself():
+    """Two normals of correlation r have the same sign in 1/2 + asin(r) / pi of cases (Sheppard)."""
+    many = [f"t{number:03}" for number in range(120)]
+    equal = pl.DataFrame({"task_id": many, "mu": 0.0, "sigma": 1.0})
+    pairs = [(a, b) for place, a in enumerate(many) for b in many[place + 1 :]]
+    straight = pl.DataFrame(pairs, ["task_a", "task_b"], orient="row")
+    turned = straight.select(task_a="task_b", task_b="task_a")
+    oracle, generator = planted(equal, repetition=0.8), np.random.default_rng(0)
+    once, again = ((oracle(asked, generator)["choice"] == "a").to_numpy() for asked in (straight, turned))
+    error = 4 * 0.5 / math.sqrt(len(pairs))
+    assert once.mean() == pytest.approx(0.5, abs=error)
+    assert (once != again).mean() == pytest.approx(0.5 + math.asin(0.8) / math.pi, abs=error), "a one way, b the other"
+    apart = equal.with_columns(mu=pl.Series([1.0, *[0.0] * 119]))
+    first = straight.head(119)
+    chosen = [planted(apart, 0.8, seed)(first, generator)["choice"] == "a" for seed in range(100)]
+    assert np.mean(chosen) == pytest.approx((1 + math.erf(0.5)) / 2, abs=4 * 0.5 / math.sqrt(11_900))  # Phi(1 / sqrt 2)
+
+
+>>>>>>> selection
 def test_redrawn_answers_come_as_often_as_they_were_given_in_that_order_of_slots():
     given = pl.DataFrame(
         [("x", "y", "a"), ("x", "y", "a"), ("x", "y", "refusal"), ("x", "y", "b"), ("y", "x", "a"), ("y", "z", "b")],
