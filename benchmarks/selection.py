@@ -1,15 +1,6 @@
 """Choosing pairs: what it costs beside the fit, and what active learning is worth at equal budgets.
 
 Time: a fit to 7.5 pairs a task, five answers each (as the villain data have), then the choice of one more pair a task.
-<<<<<<< HEAD
-Policies: a chooser with planted Thurstonian utilities answers all of them; 300 tasks, several seeds.
-
-`--choices FILE` (a YAML list of task_a, task_b, choice in the order asked, as the villain data are released) does the
-same with the utilities fitted to 300 of its tasks, and says what the choices themselves show: how much harder the pairs
-are that active learning added than those of its random start, and how often triads cycle. They cannot answer for a
-policy themselves: active learning chose which pairs are in them, and a policy that may only ask those is not that
-policy.
-=======
 Policies: a chooser with planted Thurstonian utilities answers all of them; 300 tasks, several seeds. Once its answers
 to the same two tasks are independent, and once they repeat each other as much as those of the villain data do.
 
@@ -17,7 +8,6 @@ to the same two tasks are independent, and once they repeat each other as much a
 300 of its tasks, and says what the choices themselves show: how much harder the pairs are that active learning added
 than those of its random start, and how often triads cycle. They cannot answer for a policy themselves: active learning
 chose which pairs are in them, and a policy that may only ask those is not that policy.
->>>>>>> selection
 """
 
 import argparse
@@ -26,14 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-<<<<<<< HEAD
-import yaml
-
-from prefassets.domain.preferences.active_learning import Plan
-=======
 
 from prefassets.domain.preferences.active_learning import Plan, measure
->>>>>>> selection
 from prefassets.domain.preferences.efficiency import (
     CEILING,
     apparent_loss,
@@ -48,10 +32,7 @@ from prefassets.domain.preferences.held_out import score
 from prefassets.domain.preferences.pair_selection import close_pairs, pair_count, pair_tasks, random_pairs, start_pairs
 from prefassets.domain.preferences.thurstonian import fit_utilities
 from prefassets.domain.preferences.transitivity import transitivity
-<<<<<<< HEAD
-=======
 from prefassets.resources.choice_files import read_choices
->>>>>>> selection
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = (1_000, 10_000)
@@ -59,12 +40,9 @@ PAIRS_PER_TASK, ANSWERS = 7.5, 5
 TASKS, SEEDS = 300, tuple(range(1, 11))
 BUDGETS = (3_750, 7_500, 15_000, 30_000)
 HELD_OUT_PAIRS = 1_000
-<<<<<<< HEAD
-=======
 # With the villain data's utilities and pairs a fit then finds an intraclass correlation of .55 to .57 (they have .56),
 # and 8 to 9 % of triads cycle (10 %).
 REPETITION = 0.9
->>>>>>> selection
 PLANS = {
     "active": Plan(policy="active", pairs_per_round=300),
     "active, each pair once": Plan(policy="active", pairs_per_round=1_500, samples=1),
@@ -123,15 +101,9 @@ def time_selection(tasks: int) -> float:
     return fit_seconds / once
 
 
-<<<<<<< HEAD
-def compare(truth: pl.DataFrame, draw: bool) -> None:
-    """Print the comparison at equal budgets and keep it as `selection.csv` and the figure."""
-    oracle, tasks = planted(truth), truth["task_id"].to_list()
-=======
 def compare(truth: pl.DataFrame, repetition: float, keep: str | None = None) -> None:
     """Print the comparison at equal budgets, and keep it as a table and a figure of the name `keep`."""
     oracle, tasks = planted(truth, repetition), truth["task_id"].to_list()
->>>>>>> selection
 
     def fit(choices: pl.DataFrame) -> pl.DataFrame:
         return fit_utilities(choices, tasks=tasks).utilities
@@ -143,8 +115,6 @@ def compare(truth: pl.DataFrame, repetition: float, keep: str | None = None) -> 
     took = time.perf_counter() - started
     summary = efficiency(runs)
     best = {kind: score(truth, held_out.filter(held_out=kind)).accuracy for kind in ("random", "close")}
-<<<<<<< HEAD
-=======
     twice = Plan(policy="all", samples=2)
     generator = np.random.default_rng(0)
     asked = measure(lambda questions: oracle(questions, generator), lambda _: {}, tasks, twice, 0)
@@ -153,7 +123,6 @@ def compare(truth: pl.DataFrame, repetition: float, keep: str | None = None) -> 
         f"planted correlation of what is felt at two answers to a pair {repetition:g} (a fit finds an intraclass "
         f"correlation of answers of {found:.2f})"
     )
->>>>>>> selection
     print(
         f"{len(tasks)} tasks, sd of mu {np.std(truth['mu'].to_numpy()):.2f}, {HELD_OUT_PAIRS:,} held-out pairs of each "
         f"kind x {ANSWERS} answers, {len(SEEDS)} seeds, {took:.0f} s; the planted utilities themselves get "
@@ -166,19 +135,11 @@ def compare(truth: pl.DataFrame, repetition: float, keep: str | None = None) -> 
             print(rows.drop("than", "held_out", "seeds"))
         print("what 'active learning is lower' is made of, points")
         print(apparent_loss(summary))
-<<<<<<< HEAD
-    if draw:
-        from prefassets.report.preference_figures import efficiency as figure
-
-        summary.write_csv(RESULTS / "selection.csv", float_precision=5)
-        (RESULTS / "selection.svg").write_text(figure(summary, CEILING))
-=======
     if keep:
         from prefassets.report.preference_figures import efficiency as figure
 
         summary.write_csv(RESULTS / f"{keep}.csv", float_precision=5)
         (RESULTS / f"{keep}.svg").write_text(figure(summary, CEILING))
->>>>>>> selection
 
 
 def with_rounds(choices: pl.DataFrame) -> pl.DataFrame:
@@ -215,15 +176,6 @@ def main() -> None:
     parser.add_argument("--choices", type=Path, help="choices whose fitted utilities are planted")
     given = parser.parse_args()
     if given.choices:
-<<<<<<< HEAD
-        choices = pl.DataFrame(yaml.load(given.choices.read_text(), yaml.CSafeLoader))
-        utilities = show(choices.select("task_a", "task_b", "choice"))
-        print("planted: the utilities fitted to these choices")
-        compare(utilities.select("task_id", "mu", "sigma").sample(TASKS, seed=0), draw=False)
-        return
-    ratios = [time_selection(tasks) for tasks in SIZES]
-    compare(planted_utilities(TASKS, 0), draw=True)
-=======
         utilities = show(read_choices(given.choices))
         print("planted: the utilities fitted to these choices")
         compare(utilities.select("task_id", "mu", "sigma").sample(TASKS, seed=0), REPETITION)
@@ -231,7 +183,6 @@ def main() -> None:
     ratios = [time_selection(tasks) for tasks in SIZES]
     compare(planted_utilities(TASKS, 0), 0, "selection")
     compare(planted_utilities(TASKS, 0), REPETITION, "selection_repeating")
->>>>>>> selection
     if min(ratios) < 1:
         raise SystemExit("choosing pairs took longer than the fit")
 

@@ -62,13 +62,9 @@ class Plan:
         closest_percent: the share of pairs, by |mu_i - mu_j|, that counts as close.
         least_asked_percent: the share of pairs, by how many pairs their two tasks were asked in, that counts as asked
             little.
-<<<<<<< HEAD
-        samples: how often each pair is asked, with each task first in half of them (one more if odd).
-=======
         samples: how often each pair is asked, with each task first in half of them (one more if odd). More pairs asked
             once teach more than fewer asked often, for the same comparisons (`benchmarks/selection.py`); pairs asked
             more than once tell how far a model repeats itself.
->>>>>>> selection
         stop_correlation: end when the ranks of mu before and after a whole round correlate (Spearman) above this; None:
             never. Both rest on mostly the same answers, so it says that utilities settled, not that they are right.
         most_comparisons: the budget; None: none. A pair that cannot be asked `samples` times within it is not asked,

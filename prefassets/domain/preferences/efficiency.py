@@ -16,11 +16,7 @@ from numpy.typing import NDArray
 
 from prefassets.domain.preferences.active_learning import Plan, measure
 from prefassets.domain.preferences.held_out import Score, score
-<<<<<<< HEAD
-from prefassets.domain.preferences.pair_selection import pair_tasks, random_pairs
-=======
 from prefassets.domain.preferences.pair_selection import pair_count, pair_numbers, pair_tasks, random_pairs
->>>>>>> selection
 
 Oracle = Callable[[pl.DataFrame, np.random.Generator], pl.DataFrame]
 FitUtilities = Callable[[pl.DataFrame], pl.DataFrame]
@@ -40,18 +36,6 @@ RUNS = {
 }
 
 
-<<<<<<< HEAD
-def planted(utilities: pl.DataFrame) -> Oracle:
-    """A chooser with known utilities (`task_id`, `mu`, `sigma`): a is chosen with the Thurstonian probability."""
-    from scipy.special import ndtr
-
-    places = {task: place for place, task in enumerate(utilities["task_id"])}
-    mu_N, sigma_N = utilities["mu"].to_numpy(), utilities["sigma"].to_numpy()
-
-    def answer(questions: pl.DataFrame, generator: np.random.Generator) -> pl.DataFrame:
-        a_Q, b_Q = (questions[side].replace_strict(places).to_numpy() for side in ("task_a", "task_b"))
-        chance_Q = ndtr((mu_N[a_Q] - mu_N[b_Q]) / np.hypot(sigma_N[a_Q], sigma_N[b_Q]))
-=======
 def planted(utilities: pl.DataFrame, repetition: float = 0.0, seed: int = 0) -> Oracle:
     """A chooser with known utilities (`task_id`, `mu`, `sigma`): a is chosen with the Thurstonian probability.
 
@@ -72,7 +56,6 @@ def planted(utilities: pl.DataFrame, repetition: float = 0.0, seed: int = 0) -> 
         z_Q = (mu_N[a_Q] - mu_N[b_Q]) / np.hypot(sigma_N[a_Q], sigma_N[b_Q])
         z_Q += np.sqrt(repetition) * leaning_P[pair_Q] * np.where(a_Q < b_Q, 1, -1)
         chance_Q = ndtr(z_Q / np.sqrt(1 - repetition))
->>>>>>> selection
         return _answered(questions, np.where(generator.random(len(questions)) < chance_Q, "a", "b"))
 
     return answer

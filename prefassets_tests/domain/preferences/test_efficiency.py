@@ -62,8 +62,6 @@ def test_a_planted_chooser_chooses_with_the_thurstonian_probability():
     assert (answers == "a").mean() == pytest.approx(chance, abs=4 * 0.5 / math.sqrt(20_000))
 
 
-<<<<<<< HEAD
-=======
 def test_a_chooser_who_repeats_itself_keeps_the_probabilities_and_agrees_with_itself():
     """Two normals of correlation r have the same sign in 1/2 + asin(r) / pi of cases (Sheppard)."""
     many = [f"t{number:03}" for number in range(120)]
@@ -82,7 +80,6 @@ def test_a_chooser_who_repeats_itself_keeps_the_probabilities_and_agrees_with_it
     assert np.mean(chosen) == pytest.approx((1 + math.erf(0.5)) / 2, abs=4 * 0.5 / math.sqrt(11_900))  # Phi(1 / sqrt 2)
 
 
->>>>>>> selection
 def test_redrawn_answers_come_as_often_as_they_were_given_in_that_order_of_slots():
     given = pl.DataFrame(
         [("x", "y", "a"), ("x", "y", "a"), ("x", "y", "refusal"), ("x", "y", "b"), ("y", "x", "a"), ("y", "z", "b")],
