@@ -145,9 +145,11 @@ def adam(comparisons: Comparisons) -> float:
     return loss.item()
 
 
-def seconds_of(run: Callable[[], object], repeated: int) -> float:
-    """CPU seconds, the median of so many runs."""
+def seconds_of(run: Callable[[], object], repeated: int, warm: bool = True) -> float:
+    """CPU seconds, the median of so many runs, after one that is not counted."""
     took = []
+    if warm:
+        run()
     for _ in range(repeated):
         started = time.process_time()
         run()
@@ -247,8 +249,8 @@ def main() -> None:
         for pairs in (LARGE_PAIRS, LARGE_ANSWERS):
             large = synthetic(LARGE_TASKS, pairs, LARGE_ANSWERS)
             size = f"{LARGE_TASKS:,} tasks, {len(large.a_p):,} pairs, {large.won_p.sum():,} choices"
-            fit = seconds_of(lambda of=large: fit_utilities(of, standard_errors=False), 1)
-            with_se = seconds_of(lambda of=large: fit_utilities(of), 1)
+            fit = seconds_of(lambda of=large: fit_utilities(of, standard_errors=False), 1, warm=False)
+            with_se = seconds_of(lambda of=large: fit_utilities(of), 1, warm=False)
             print(f"{size}: {fit:.1f} s, with estimated standard errors {with_se:.1f} s")
             if with_se > LARGE_SECONDS:
                 short.append(f"{size} took more than {LARGE_SECONDS} s")

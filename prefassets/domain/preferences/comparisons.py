@@ -111,11 +111,12 @@ def count_choices(choices: pl.DataFrame, tasks: Sequence[str] | None = None) -> 
     Raises:
         ValueError: an unknown choice, or a task listed twice.
     """
+    choices = choices.select(pl.col("task_a", "task_b", "choice").cast(pl.String))
     other = choices.filter(~pl.col("choice").is_in(CHOICES) | pl.col("choice").is_null())
     if not other.is_empty():
         raise ValueError(f"{other['choice'][0]!r} is no choice; one of {', '.join(CHOICES)} was wanted")
     if tasks is None:
-        listed = pl.concat([choices["task_a"], choices["task_b"].alias("task_a")]).unique().sort()
+        listed = pl.concat([choices["task_a"], choices["task_b"].alias("task_a")]).drop_nulls().unique().sort()
     else:
         listed = pl.Series("task_a", list(tasks), pl.String)
         if listed.n_unique() < len(listed):
@@ -131,8 +132,7 @@ def count_choices(choices: pl.DataFrame, tasks: Sequence[str] | None = None) -> 
         .then(pl.lit("unparseable"))
     )
     placed = (
-        choices.select("task_a", "task_b", "choice")
-        .join(place.rename({"task": "task_a", "place": "slot_a"}), on="task_a", how="left")
+        choices.join(place.rename({"task": "task_a", "place": "slot_a"}), on="task_a", how="left")
         .join(place.rename({"task": "task_b", "place": "slot_b"}), on="task_b", how="left")
         .with_columns(reason=reason)
     )

@@ -114,7 +114,7 @@ def _newton_step(here: Point, tolerance: float) -> Array:
     return step_m
 
 
-def solve(matrix_mm: sparse.csr_array, right_mk: Array, preconditioner_m: Array, tolerance: float = 1e-3) -> Array:
+def solve(matrix_mm: sparse.csr_array, right_mk: Array, preconditioner_m: Array, tolerance: float) -> Array:
     """matrix x = right for several right-hand sides at once, by conjugate gradients, to a relative `tolerance`."""
     solution_mk, residual_mk = np.zeros_like(right_mk), right_mk.copy()
     scaled_mk = residual_mk / preconditioner_m[:, None]

@@ -133,15 +133,16 @@ def test_standard_errors_know_that_answers_repeat_each_other():
 
 
 def test_estimated_standard_errors_are_near_the_exact_ones(monkeypatch):
-    choices = planted_choices(2 * np.random.default_rng(0).normal(size=80), 600, 2, seed=0)
-    exact = fit_utilities(choices, slot_bias=True)
+    choices = planted_choices(2 * np.random.default_rng(0).normal(size=80), 600, 2, seed=0, refusal=(-2, -0.5))
+    exact = fit_utilities(choices, slot_bias=True, refusals=True)
     monkeypatch.setattr(thurstonian, "EXACT_PARAMETERS", 0)
-    near = fit_utilities(choices, slot_bias=True)
+    near = fit_utilities(choices, slot_bias=True, refusals=True)
     assert (exact.se_exact, near.se_exact) == (True, False)
     ratio = (near.utilities["se"] / exact.utilities["se"]).to_numpy()
     assert ratio.mean() == pytest.approx(1, abs=0.02)
     assert ratio.std() < 0.06
-    assert near.slot_bias.se == pytest.approx(exact.slot_bias.se, rel=0.3)
+    assert near.slot_bias.se == pytest.approx(exact.slot_bias.se, rel=1e-3)
+    assert near.refusal_slope.se == pytest.approx(exact.refusal_slope.se, rel=1e-3)
 
 
 # ---- whatever the rows are
