@@ -55,7 +55,11 @@ class Fit:
 
     `utilities` has a row per task, in the order of the tasks: `task_id`, `mu`, `sigma`, `se` (of mu; empty in the
     published fit, which stops before its optimum, where curvature means nothing), `comparisons` (answers that chose).
-    `objective_value` is what was minimised; `log_likelihood` that of the answers alone, in nats.
+    `objective_value` is what was minimised; `log_likelihood` that of the answers alone, in nats, each counted once.
+
+    Of a map fit only: `repetition`, the intraclass correlation (0-1) of answers to the same two tasks that it went by;
+    `se_exact`, whether standard errors are exact or estimated, None where there are none; `slot_bias`, `refusal_level`
+    and `refusal_slope` where they were fitted. Without standard errors theirs is nan.
     """
 
     utilities: pl.DataFrame
@@ -213,12 +217,12 @@ def _most_probable(
     found = minimise(posterior, posterior.start(start_mu_n, start_log_sigma_n), posterior.longest)
     place = found.point
     exact = layout.size <= EXACT_PARAMETERS
-    variance_m = None
+    se_m, at_a_minimum = np.full(layout.size, np.nan), True
     if standard_errors:
         variance_m = _variances(place) if exact else _probed_variances(place)
-    at_a_minimum = variance_m is None or bool((variance_m[layout.mu.start :] > 0).all())
-    known = variance_m is not None and at_a_minimum
-    se_m = np.sqrt(variance_m) if variance_m is not None and at_a_minimum else np.full(layout.size, np.nan)
+        if at_a_minimum := bool((variance_m[layout.mu.start :] > 0).all()):
+            se_m = np.sqrt(variance_m)
+    known = standard_errors and at_a_minimum
     mu_n = found.parameters_m[layout.mu]
     sigma_n = np.ones_like(mu_n) if layout.shared_sigma else np.exp(found.parameters_m[layout.log_sigma])
 

@@ -47,6 +47,16 @@ def test_the_published_bounds_hold(villain_slice):
     assert fit.utilities["sigma"].log().is_between(-0.5 - 1e-12, 0.5 + 1e-12).all()
 
 
+def test_where_a_probability_is_clipped_the_published_fit_is_blind():
+    """y starts 10 above x with sigmas of .14, 52 spreads, yet x was chosen: each answer costs -log 1e-10, for good."""
+    choices = pl.DataFrame({"task_a": ["x"] * 3, "task_b": ["y"] * 3, "choice": ["a"] * 3})
+    fit = fit_utilities(
+        choices, "published", penalty=0.0, start_mu=np.array([0.0, 10.0]), start_sigma=0.1353352832366127
+    )
+    assert fit.objective_value == pytest.approx(30 * math.log(10))
+    assert fit.utilities["mu"].to_list() == [0, 10]
+
+
 # ---- the most probable utilities, by what is known otherwise
 
 
