@@ -21,9 +21,9 @@ COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if lin
 QUERIES = blocks("sql")
 
 
-def test_readme_has_the_commands_and_six_queries():
+def test_readme_has_the_commands_and_seven_queries():
     assert {"make demo", "make test"} <= set(COMMANDS)
-    assert len(QUERIES) == 6
+    assert len(QUERIES) == 7
 
 
 def test_nothing_is_left_to_be_filled_in():
@@ -54,6 +54,8 @@ def test_what_is_run_elsewhere_is_in_the_readme():
 )
 def test_every_command_runs_on_the_demo_s_home(demo_home, tmp_path, command):
     (tmp_path / "contrasts.csv").write_text("study,split,seed,difference_pp,expected\nv2,age,42,3.12,A > B\n")
+    for name, real in (("choices.csv", "villain_60_tasks.csv"), ("tasks.csv", "villain_60_tasks_order.csv")):
+        shutil.copyfile(Path("prefassets_tests/data/preferences") / real, tmp_path / name)
     shutil.copytree(demo_home.folder, tmp_path / "home")
     short = tmp_path / "prefassets"  # the command, with a demo as short as that of the home
     short.write_text(f'#!/bin/sh\nexec {sys.executable} -m prefassets_tests.short_demo "$@"\n')
