@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Any
 
-import jinja2
 import polars as pl
 from markupsafe import Markup
 
 from prefassets.domain.prism.splits import SPLITS
 from prefassets.domain.training.methods import METHODS
 from prefassets.report import figures, weight_figures
+from prefassets.report.templates import template
 from prefassets.studies.study import Study
 
 
@@ -33,20 +32,7 @@ class Findings:
 
 def render(findings: Findings, made: datetime) -> str:
     """The page as HTML text. Equal findings give equal pages, but for the line that says when it was `made` (UTC)."""
-    return _template().render(**_told(findings), made=made)
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("prefassets.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"points": _points, "interval": _interval, "between": _between, "p": _p, "words": _words}
-    return environment.get_template("page.html")
+    return template("page.html").render(**_told(findings), made=made)
 
 
 def _told(findings: Findings) -> dict[str, Any]:
@@ -253,31 +239,3 @@ def _planted(planted: pl.DataFrame, verdict: pl.DataFrame) -> list[dict[str, Any
         for split, row in rows.items()
         if split in found
     ]
-
-
-# ---- numbers as the page prints them
-
-
-def _points(value: float | None) -> str:
-    return "" if value is None else f"{value:+.1f}"
-
-
-def _interval(lower: float | None, upper: float | None) -> str:
-    return "no interval" if lower is None or upper is None else f"[{lower:+.1f}, {upper:+.1f}]"
-
-
-def _between(row: Mapping[str, Any]) -> str:
-    """The interval of a weight or a correlation."""
-    return "[no interval]" if row["lower"] is None else f"[{row['lower']:.3f}, {row['upper']:.3f}]"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    if value < 1e-4:
-        return "< .0001"
-    return f"{value:.2f}" if value >= 0.095 else f"{value:.2g}"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
