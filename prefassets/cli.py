@@ -65,6 +65,20 @@ class MeasurementName(click.ParamType):
         return all_measurements()[value]
 
 
+class PageName(click.ParamType):
+    """A study or a measurement by its name: either has a page."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Study | Measurement":
+        if isinstance(value, (Study, Measurement)):
+            return value
+        known: dict[str, Study | Measurement] = {**all_studies(), **all_measurements()}
+        if value not in known:
+            self.fail(f"there is no study or measurement {value!r}; there are {', '.join(known)}")
+        return known[value]
+
+
 class Kind(click.Group):
     """A group whose errors are one plain message: what is so, what was wanted, what to do."""
 
@@ -348,7 +362,7 @@ def ask(measurement: Measurement, form: str) -> None:
         for line in measuring.measure(launcher, measurement):
             _say(line)
     finally:
-        _say("what models prefer, and warehouse.duckdb")
+        _say("what models prefer, pages and warehouse.duckdb")
         measuring.believe(launcher)
     print_preferences(launcher.store, measurement, form)
 
@@ -766,20 +780,27 @@ def sql(query: str, form: str) -> None:
 
 
 @cli.command()
-@click.argument("study", type=StudyName())
-def report(study: Study) -> None:
-    """Write the page of STUDY, one HTML file with its verdicts and figures, as its cells stand now; print where."""
+@click.argument("name", type=PageName())
+def report(name: Study | Measurement) -> None:
+    """Write the page of the study or measurement NAME, one HTML file, as things stand now; print where."""
+    from prefassets.resources import measurement_reports, reports
     from prefassets.resources.estimates import connect_current
-    from prefassets.resources.reports import READS, write_page
 
     store = _home_in_use()
-    with connect_current(store, READS) as connection:
-        path, cells = write_page(store, study, connection)
+    if isinstance(name, Study):
+        with connect_current(store, reports.READS) as connection:
+            path, states = reports.write_page(store, name, connection)
+        parts = "cells"
+    else:
+        with store.connect(measurement_reports.READS, current=True) as connection:
+            path, states = measurement_reports.write_page(store, name, connection)
+        parts = "configurations"
     click.echo(path)
-    if path != str(copy := store.local_file(f"reports/{study.name}.html")):
+    if path != str(copy := store.local_file(reports.page_name(name.name))):
         click.echo(f"a copy to open here: {copy}", err=True)
-    if unfinished := sum(cells.values()) - cells.get("finished", 0):
-        click.echo(f"{unfinished} of {len(study.cells)} cells are not finished; the page says which", err=True)
+    planned = sum(states.values())
+    if unfinished := planned - states.get("finished", 0):
+        click.echo(f"{unfinished} of {planned} {parts} are not finished; the page says which", err=True)
 
 
 @cli.command()

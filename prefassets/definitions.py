@@ -68,7 +68,7 @@ defs = dg.Definitions(
         dg.define_asset_job(
             "preferences",
             selection=BELIEVED | dg.AssetSelection.groups("warehouse"),
-            description="Collect what models have answered, judge how far to believe it, publish warehouse.duckdb.",
+            description="Collect what models have answered, judge it, write pages, publish warehouse.duckdb.",
         ),
         *cells_job.CELLS_JOBS,
     ],

@@ -1,9 +1,11 @@
-"""One page per study: figures and tables that a reader needs, in one HTML file of the home."""
+"""One page per study and per measurement: figures and tables that a reader needs, in one HTML file of the home."""
 
 import dagster as dg
 
 from prefassets.assets.automation import AFTER_ANY_CHANGE
-from prefassets.resources import reports
+from prefassets.domain.preferences.measurement import Measurement
+from prefassets.measurements import all_measurements
+from prefassets.resources import measurement_reports, reports
 from prefassets.resources.store import Store
 from prefassets.studies import all_studies
 from prefassets.studies.study import Study
@@ -30,4 +32,27 @@ def page_asset(study: Study) -> dg.AssetsDefinition:
     return page
 
 
-ASSETS = [page_asset(study) for study in all_studies().values()]
+def measurement_page_asset(measurement: Measurement) -> dg.AssetsDefinition:
+    """The asset of one measurement's page; it goes with what is judged of answers, not with the verdicts of studies."""
+
+    @dg.asset(
+        key=[GROUP, measurement.name],
+        deps=[name.split(".") for name in measurement_reports.READS],
+        group_name="preferences",
+        kinds={"matplotlib"},
+        automation_condition=AFTER_ANY_CHANGE,
+        description=f"`reports/{measurement.name}.html`: how far to believe what {measurement.name} found, and what it "
+        "found, in one file.",
+    )
+    def page(store: Store) -> dg.MaterializeResult:
+        with store.connect(measurement_reports.READS) as connection:
+            path, configurations = measurement_reports.write_page(store, measurement, connection)
+        return dg.MaterializeResult(metadata={"page": dg.MetadataValue.path(path), **configurations})
+
+    return page
+
+
+ASSETS = [
+    *(page_asset(study) for study in all_studies().values()),
+    *(measurement_page_asset(measurement) for measurement in all_measurements().values()),
+]

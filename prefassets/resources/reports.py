@@ -42,11 +42,12 @@ def wants_page(store: Store, study: Study) -> bool:
 
     Of any other study all cells are missing, as `missing`, `doctor` and `training.states` say; `report` makes its page.
     """
-    return store.size(_page_name(study)) is not None or bool(store.records(study.name))
+    return store.size(page_name(study.name)) is not None or bool(store.records(study.name))
 
 
-def _page_name(study: Study) -> str:
-    return f"reports/{study.name}.html"
+def page_name(of: str) -> str:
+    """The home's file that is the page of a study or a measurement of this name."""
+    return f"reports/{of}.html"
 
 
 def write_page(store: Store, study: Study, connection: duckdb.DuckDBPyConnection) -> tuple[str, dict[str, int]]:
@@ -62,7 +63,7 @@ def write_page(store: Store, study: Study, connection: duckdb.DuckDBPyConnection
     revision = StudyData(store, study).base_revision
     tables = {table: _rows(connection, table, study, revision) for table in READS}
     page = render(Findings(study, str(store.source()), cells, tables), datetime.now(UTC))
-    path = store.write_file(_page_name(study), page.encode())
+    path = store.write_file(page_name(study.name), page.encode())
     return path, {str(state): count for state, count in cells["state"].value_counts(sort=True).iter_rows()}
 
 

@@ -6,7 +6,7 @@ artifacts/<name>/record.json                  which result of an adapter or mode
 artifacts/<name>/<result>/...                 its files; its rows lie in tables/.../<result>/part.parquet
 checkpoints/<fingerprint>                     the state of a cell in training; gone once its record stands
 answers/<configuration>/<name>.jsonl          what a model answered since; gone once the configuration's rows stand
-reports/<study>.html                          the page of a study
+reports/<name>.html                           the page of a study or a measurement
 warehouse.duckdb                              the database that people query (see `warehouse.py`)
 dagster/                                      Dagster's own state, if the home is a folder
 """

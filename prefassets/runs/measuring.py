@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from prefassets.domain.preferences.measurement import Configuration, Measurement
+from prefassets.measurements import all_measurements
+from prefassets.resources.measurement_reports import wants_page
 from prefassets.resources.measuring import MeasurementData, unfinished
 from prefassets.runs.here import Launcher
 from prefassets.runs.runs import RunFailed
@@ -50,12 +52,17 @@ def measure(launcher: Launcher, measurement: Measurement) -> Iterator[str]:
 
 
 def believe(launcher: Launcher) -> None:
-    """Collect what models have answered, judge how far to believe it, and publish warehouse.duckdb."""
+    """Collect what models have answered, judge how far to believe it, write pages, and publish warehouse.duckdb."""
     from prefassets.definitions import BELIEVED, defs
 
     graph = defs.resolve_asset_graph()
-    selection = BELIEVED | dg.AssetSelection.groups("warehouse")
-    launcher.run("what models prefer, and warehouse.duckdb", sorted(selection.resolve(graph)))
+    selection = (BELIEVED | dg.AssetSelection.groups("warehouse")).resolve(graph)
+    without = {
+        dg.AssetKey(["report", measurement.name])
+        for measurement in all_measurements().values()
+        if not wants_page(launcher.store, measurement)
+    }
+    launcher.run("what models prefer, pages and warehouse.duckdb", sorted(selection - without))
 
 
 def _make_what_it_needs(launcher: Launcher, measurement: Measurement) -> Iterator[str]:

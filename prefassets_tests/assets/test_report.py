@@ -7,7 +7,8 @@ from html import unescape
 import dagster as dg
 import duckdb
 
-from prefassets.assets.report import page_asset
+from prefassets.assets.report import measurement_page_asset, page_asset
+from prefassets.measurements import all_measurements
 from prefassets.resources.store import Store
 from prefassets.studies import all_studies
 
@@ -83,3 +84,24 @@ def test_there_is_a_page_for_every_study_and_it_follows_the_verdicts():
     for key in pages:
         assert dg.AssetKey(["verdicts", "verdict"]) in graph.get(key).parent_keys
         assert graph.get(key).automation_condition is not None
+
+
+def test_there_is_a_page_for_every_measurement_and_it_follows_what_is_believed():
+    from prefassets.definitions import BELIEVED, JUDGED, defs
+
+    graph = defs.resolve_asset_graph()
+    believed, judged = BELIEVED.resolve(graph), JUDGED.resolve(graph)
+    for name in all_measurements():
+        key = dg.AssetKey(["report", name])
+        assert key in believed - judged, "a study's verdicts do not wait for it"
+        assert dg.AssetKey(["preferences", "reading"]) in graph.get(key).parent_keys
+        assert graph.get(key).automation_condition is not None
+
+
+def test_a_measurement_of_which_nothing_was_asked_has_a_page_that_says_so(tmp_path):
+    store = Store(home=str(tmp_path))
+    measurement = all_measurements()["demo_tasks"]
+    assert dg.materialize([measurement_page_asset(measurement)], resources={"store": store}).success
+    text = text_of((tmp_path / "reports/demo_tasks.html").read_text())
+    assert "Nothing was asked" in text
+    assert f"0 of {len(measurement.choice_configurations)} ways of asking for choices" in text

@@ -1,0 +1,66 @@
+"""What a measurement's page is made of: its own rows and what the home has of its configurations, no more."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from prefassets.measurements import demo_tasks
+from prefassets.resources.measurement_reports import READS, wants_page, write_page
+from prefassets.resources.store import DataSource
+from prefassets_tests.resources.test_reports import put
+
+MEASUREMENT = demo_tasks.MEASUREMENT
+FIRST = MEASUREMENT.choice_configurations[0].name
+OTHER = replace(MEASUREMENT, name="other_tasks")
+
+
+@pytest.fixture
+def measured(store):
+    """A home in which two measurements have one configuration each, and tasks that nobody was asked about."""
+    store.pin(DataSource())
+    tasks = [{"task_id": task, "origin": "MATH", "text": f"Text of {task}."} for task in ("t0", "t1", "t2")]
+    put(store, "tasks.tasks", tasks)
+    for measurement, names in ((MEASUREMENT, ("t0", "t1")), (OTHER, ("t1", "t2"))):
+        labels = {"measurement": measurement.name, "configuration": FIRST}
+        part = [measurement.name, FIRST]
+        answered = labels | {"model": "tiny", "revision": measurement.name, "answers": 2, "kind": "choice"}
+        put(store, "preferences.answered", [answered | {"finished_at": "2026-11-26T10:00:00+00:00"}], part)
+        put(store, "preferences.utilities", [labels | {"task_id": name, "sigma": 1.0} for name in names], part)
+    return store
+
+
+def page_of(store, measurement=MEASUREMENT):
+    with store.connect(READS, current=True) as connection:
+        path, states = write_page(store, measurement, connection)
+    return Path(path).read_text(), states
+
+
+def test_it_has_the_rows_of_its_own_measurement_and_the_tasks_that_were_asked_about(measured):
+    page, _ = page_of(measured)
+    assert "Text of t0." in page
+    assert "Text of t1." in page
+    assert "Text of t2." not in page
+    assert "at revision <code>demo_tasks</code>" in page
+    assert "other_tasks" not in page
+
+
+def test_what_is_missing_or_stale_is_counted_and_named(measured):
+    page, states = page_of(measured)
+    planned = len(MEASUREMENT.configurations)
+    assert states == {"missing": planned - 1, "stale": 1}, "its fingerprint is of nothing that is asked today"
+    for configuration in MEASUREMENT.configurations:
+        assert configuration.name in page
+
+
+def test_a_page_goes_with_what_was_answered_and_from_then_on(store):
+    store.pin(DataSource())
+    assert not wants_page(store, MEASUREMENT)
+    page, states = page_of(store)
+    assert "Nothing was asked" in page
+    assert states == {"missing": len(MEASUREMENT.configurations)}
+    assert wants_page(store, MEASUREMENT), "there is a page to keep true"
+
+
+def test_one_answered_configuration_is_enough_for_a_page(measured):
+    assert wants_page(measured, MEASUREMENT)
