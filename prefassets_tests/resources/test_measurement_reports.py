@@ -1,6 +1,8 @@
 """What a measurement's page is made of: its own rows and what the home has of its configurations, no more."""
 
+import re
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,8 @@ def measured(store):
     store.pin(DataSource())
     tasks = [{"task_id": task, "origin": "MATH", "text": f"Text of {task}."} for task in ("t0", "t1", "t2")]
     put(store, "tasks.tasks", tasks)
+    planned = [{"measurement": of.name, "configuration": FIRST, "kind": "choice"} for of in (MEASUREMENT, OTHER)]
+    put(store, "preferences.configuration", planned)
     for measurement, names in ((MEASUREMENT, ("t0", "t1")), (OTHER, ("t1", "t2"))):
         labels = {"measurement": measurement.name, "configuration": FIRST}
         part = [measurement.name, FIRST]
@@ -51,6 +55,15 @@ def test_what_is_missing_or_stale_is_counted_and_named(measured):
     assert states == {"missing": planned - 1, "stale": 1}, "its fingerprint is of nothing that is asked today"
     for configuration in MEASUREMENT.configurations:
         assert configuration.name in page
+
+
+def test_its_questions_can_be_asked(measured):
+    page, _ = page_of(measured)
+    queries = [unescape(found) for found in re.findall(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL)]
+    assert len(queries) == 3
+    with measured.connect(current=True) as connection:
+        answers = [connection.execute(query).fetchall() for query in queries]
+    assert [text for text, *_ in answers[1]] == ["Text of t0.", "Text of t1."]
 
 
 def test_a_page_goes_with_what_was_answered_and_from_then_on(store):
