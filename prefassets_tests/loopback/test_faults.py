@@ -17,9 +17,9 @@ from prefassets_tests.loopback.faults import monitored, step_pod, work
 
 pytestmark = pytest.mark.k8s
 
-NOTICED_WITHIN = 20 + 10  # the executor asks every 20 s; the rest is what a busy machine of tests takes
+NOTICED_WITHIN = 20 + 20  # the executor asks every 20 s; the rest is what a busy machine of tests takes
 START_SECONDS = 10
-SLOT_WITHIN = 15  # a waiting step asks for a slot ever more seldom, every 10 s at last
+SLOT_WITHIN = 10 + 20  # a waiting step asks for a slot ever more seldom, every 10 s at last
 CANNOT_START = {
     "too_large": "Unschedulable: 0/2 nodes are available: 2 Insufficient nvidia.com/gpu.",
     "ghost": 'ImagePullBackOff: Back-off pulling image "registry.example/ghost:1"',
