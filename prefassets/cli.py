@@ -732,32 +732,44 @@ def utilities(
 
 
 def print_preferences(store: "Store", measurement: Measurement, form: str) -> None:
-    """Print how far the answers of a measurement can be believed: choices, what they depend on, ratings."""
-    name = {"name": measurement.name}
-    reliability = store.query(
-        "select * exclude (measurement) from preferences.reliability where measurement = $name", **name
+    """Print how far the choices of a measurement can be believed: as a table, then each configuration in a sentence."""
+    from prefassets.resources.measuring import MeasurementData
+
+    rows = store.query(
+        "select * exclude (measurement, first_slot, connectivity), first_slot from preferences.reliability"
+        " join (select measurement, configuration, state, sentence, cautions from preferences.reading)"
+        " using (measurement, configuration) where measurement = $name",
+        name=measurement.name,
     )
-    if form != "table":
-        show(reliability, form)
-        return
-    show(
-        reliability.select(
-            "configuration",
-            "answers",
-            "chosen",
-            "first_slot",
-            "agreement",
-            _with_interval(
-                reliability, "held-out accuracy [95 %]", "accuracy", "accuracy_lower", "accuracy_upper", ".2f"
+    if form == "table":
+        show(
+            rows.select(
+                "configuration",
+                "answers",
+                "chosen",
+                "first_slot",
+                "agreement",
+                _with_interval(rows, "held-out accuracy [95 %]", "accuracy", "accuracy_lower", "accuracy_upper", ".2f"),
+                _with_interval(rows, "beyond position, nats [95 %]", "gain", "gain_lower", "gain_upper", ".3f"),
+                "cycle_rate",
+                "null_rate",
+                "expected_rate",
+                "state",
             ),
-            _with_interval(reliability, "beyond position, nats [95 %]", "gain", "gain_lower", "gain_upper", ".3f"),
-            "cycle_rate",
-            "null_rate",
-            "expected_rate",
-        ),
-        "table",
-        f"{measurement.name}: choices of {measurement.model}",
-    )
+            "table",
+            f"{measurement.name}: choices of {measurement.model} between {store.source().of_tasks}",
+        )
+        for name, sentence in rows.select("configuration", "sentence").iter_rows():
+            _say_wrapped(f"{name}: {sentence}")
+    else:
+        show(rows, form)
+    unfinished = [state for state in MeasurementData(store, measurement).states() if state.state != "finished"]
+    if unfinished:
+        of = len(measurement.configurations)
+        click.echo(
+            f"{len(unfinished)} of {of} configurations are not finished: prefassets measure {measurement.name} --list",
+            err=True,
+        )
 
 
 @cli.command()
