@@ -20,7 +20,7 @@ MEASUREMENT = Measurement(name="m", question="?", model="planted", backend="endp
 
 
 def asking(**how: float) -> Endpoint:
-    return Endpoint("planted", **{"requests_at_once": AT_ONCE, "request_seconds": 5, "patience_seconds": 5} | how)  # type: ignore[arg-type]
+    return Endpoint("planted", **{"requests_at_once": AT_ONCE, "request_seconds": 30, "patience_seconds": 60} | how)  # type: ignore[arg-type]
 
 
 def measure_at_home(home: str) -> pl.DataFrame:

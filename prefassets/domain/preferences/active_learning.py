@@ -47,7 +47,9 @@ ROUNDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Which pairs are asked, how often, and until when. The defaults are close to the report's.
+    """Which pairs are asked, how often, and until when.
+
+    The defaults are those of the villain data, as far as these show them, and of the Utility Engineering paper.
 
     Policies:
         active: a random regular graph, then close pairs that were asked little (`pair_selection.close_pairs`).
@@ -89,7 +91,7 @@ class Plan:
 class Measured:
     """What was asked and how it went on.
 
-    `choices` has the rows that `ask` gave back, in the order asked: `task_a`, `task_b`, `round` (0 is the start),
+    `choices` has the rows that `ask` gave back, round by round: `task_a`, `task_b`, `round` (0 is the start),
     `sample` (0 to samples - 1 of that pair), `choice`, and whatever else `ask` added. `rounds` has one row per round
     with the columns `ROUNDS`: `pairs_asked` in it; `pairs`, `comparisons` and `least_degree` (pairs of the task in
     fewest) so far; the number of `candidates` that it was drawn from with the percentages that gave so many (empty
@@ -209,7 +211,7 @@ class _Asking:
     def ended_by(self, correlation: float | None, free: int) -> str | None:
         if self.converged(correlation):
             return "converged"
-        if len(self.asked_C) == free:
+        if len(self.asked_C) >= free:
             return "all pairs asked"
         budget = self.plan.most_comparisons
         return "budget" if budget is not None and self.comparisons + self.plan.samples > budget else None

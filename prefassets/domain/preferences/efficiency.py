@@ -3,6 +3,8 @@
 The report found active learning "around 10 % lower" in held-out accuracy than a fit to all pairs. That compared a few
 thousand comparisons with all of them, and close pairs, which are hard for anybody, with random ones. Here every policy
 has the same number of comparisons, and each held-out set has its own rows.
+
+Imports scipy: import it where it is used, not at the top of what definitions import.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +38,6 @@ RUNS = {
 
 def planted(utilities: pl.DataFrame) -> Oracle:
     """A chooser with known utilities (`task_id`, `mu`, `sigma`): a is chosen with the Thurstonian probability."""
-
     from scipy.special import ndtr
 
     places = {task: place for place, task in enumerate(utilities["task_id"])}
@@ -215,8 +216,8 @@ def differences(runs: pl.DataFrame, than: str = "random") -> pl.DataFrame:
     keys = ("budget", "seed", "held_out")
     base = runs.filter(policy=than).select(*keys, *(pl.col(metric).alias(f"{metric}_than") for metric in METRICS))
     both = runs.filter(pl.col("policy") != than).join(base, on=keys, maintain_order="left")
-    named = {"accuracy": "accuracy_pp", "log_loss": "log_loss", "correlation": "correlation"}
-    scale = {"accuracy": 100.0}
+    points = {"accuracy": 100.0}
+    names = {metric: f"{metric}_pp" if metric in points else metric for metric in METRICS}
     return (
         both.group_by("policy", "budget", "held_out", maintain_order=True)
         .agg(
@@ -224,11 +225,11 @@ def differences(runs: pl.DataFrame, than: str = "random") -> pl.DataFrame:
             pl.len().cast(pl.Int64).alias("seeds"),
             *(
                 part
-                for metric, name in named.items()
-                for part in _mean(scale.get(metric, 1.0) * (pl.col(metric) - pl.col(f"{metric}_than")), name)
+                for metric, name in names.items()
+                for part in _mean(points.get(metric, 1.0) * (pl.col(metric) - pl.col(f"{metric}_than")), name)
             ),
         )
-        .pipe(_with_intervals, tuple(named.values()))
+        .pipe(_with_intervals, tuple(names.values()))
         .select("policy", "than", pl.exclude("policy", "than"))
     )
 

@@ -1,4 +1,7 @@
-"""Do choices go round in circles: A over B, B over C, C over A?"""
+"""Do choices go round in circles: A over B, B over C, C over A?
+
+Imports scipy: import it where it is used, not at the top of what definitions import.
+"""
 
 # N tasks
 
@@ -46,9 +49,10 @@ def transitivity(choices: pl.DataFrame, policy: Policy, utilities: pl.DataFrame 
     The interval is over tasks (jackknife, t with N - 1 degrees of freedom, cut at 0 and 1). Triads that share a task or
     a pair are no independent draws: a task that the model chooses at whim turns up in all of its triads. The tasks are
     what was sampled, and one that is left out takes its triads along; that also moves the noise of its pairs, so both
-    are covered, and the error is never too small on average (Efron and Stein 1981), at most sqrt(3) times too large,
-    where tasks do not differ (as coins do not). For triads of networks: Lin, Lunde and Sarkar 2020,
-    https://arxiv.org/abs/2004.08935. A bootstrap that drew a task twice would need its choice against itself.
+    are covered, and the error is not too small on average (Efron and Stein 1981), and up to sqrt(3) times too large
+    where tasks do not differ, as coins do not: 94 to 100 % of simulated intervals held the truth. For triads of
+    networks: Lin, Lunde and Sarkar 2020, https://arxiv.org/abs/2004.08935. A bootstrap that drew a task twice would
+    need its choice against itself.
 
     Args:
         choices: `task_a`, `task_b`, `choice`.
