@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -66,11 +66,19 @@ class Journal:
             self._unwritten.append(answer)
             self._changed.notify()
 
-    def discard(self) -> None:
-        """Forget the files: the answers stand in the table."""
-        self._store.discard_answers(sorted(self._files))
+    def discard(self, held: Collection[str]) -> None:
+        """Forget the files, but not the answers that the table does not hold: what was paid for may be asked again.
+
+        Args:
+            held: digests of what the table holds.
+        """
+        held = set(held)
+        files, left = sorted(self._files), [answer for digest, answer in self.answers.items() if digest not in held]
         self._files.clear()
         self._apart.clear()
+        if left:
+            self._files.add(self._store.write_answers(self._configuration, _written(left)))
+        self._store.discard_answers(files)
 
     def _raise_its_error(self) -> None:
         if self._error is not None:

@@ -42,7 +42,7 @@ def test_what_was_kept_is_there_again_until_it_is_discarded(store):
     assert {digest: again.answers[digest] for digest in journal.answers} == journal.answers
     assert len(again.answers) == 6
     assert Journal(store, "m.plain").answers == {}, "another configuration, whose key begins alike"
-    again.discard()
+    again.discard(again.answers)
     assert store.answers(KEY) == {}
 
 
@@ -55,7 +55,7 @@ def test_many_small_files_become_few(tmp_path):
                 time.sleep(0.0005)
     assert len(store.answers(KEY)) <= 2 + 150 - 2 * 64
     assert Journal(store, KEY).answers == journal.answers
-    journal.discard()
+    journal.discard(journal.answers)
     assert store.answers(KEY) == {}
 
 
@@ -99,6 +99,6 @@ def test_a_killed_measurement_resumes_without_repeating_an_answered_request(tmp_
         assert len(served.paid) == 30
         assert len(served.paid_again) <= asked - stands
         assert resumed.equals(measure_at_home(str(tmp_path / "another")))
-    Journal(Store(home=home), CONFIGURATION.key).discard()
+    Journal(Store(home=home), CONFIGURATION.key).discard(set(resumed["digest"]))
     from_rows = Journal(Store(home=home), CONFIGURATION.key, stands=answers_in(resumed))
     assert from_rows.answers.keys() == set(resumed["digest"]), "the table is as good as the files"
