@@ -56,8 +56,8 @@ def utilities() -> dict[str, float]:
 class Measuring(Launcher):
     """`Launcher` with these measurements' assets alone, on a home and Dagster's record of its own."""
 
-    def __init__(self, home: str, instance: dg.DagsterInstance, *found: Measurement) -> None:
-        self.store, self.instance = Store(home=home), instance
+    def __init__(self, store: Store, instance: dg.DagsterInstance, *found: Measurement) -> None:
+        self.store, self.instance = store, instance
         self.measurements = {measurement.name: measurement for measurement in found}
         assets = [asset for measurement in found for asset in measurement_assets(measurement)]
         definitions = dg.Definitions(assets=[*assets, measurements], resources={"store": self.store})
@@ -85,11 +85,11 @@ PATIENCE = {"requests_at_once": AT_ONCE, "request_seconds": 5, "patience_seconds
 
 
 @contextmanager
-def measuring_in(folder: Path, *found: Measurement):
-    """`Measuring` in a folder."""
-    (folder / "dagster").mkdir(parents=True, exist_ok=True)
-    with dg.DagsterInstance.local_temp(str(folder / "dagster"), {"telemetry": {"enabled": False}}) as instance:
-        yield Measuring(str(folder / "home"), instance, *found)
+def measuring_in(folder: Path, *found: Measurement, home: str | None = None):
+    """`Measuring` in a folder; with `home`, that is where it is, and the folder has what belongs to it."""
+    store = Store(home=home or str(folder / "home"), local=str(folder / "local"))
+    with dg.DagsterInstance.ephemeral(settings={"telemetry": {"enabled": False}}) as instance:
+        yield Measuring(store, instance, *found)
 
 
 if __name__ == "__main__":

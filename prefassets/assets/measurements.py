@@ -173,7 +173,8 @@ def _asked(
                     if asker.failures:
                         raise _Unanswered(asker.failures)
             except (EndpointRefused, EndpointUnreachable) as error:
-                raise ConfigurationsFailed(failures | {key: str(error)}, "no other was asked after it") from error
+                reasons = failures | {key: str(error)}
+                raise ConfigurationsFailed(reasons, "no other was asked after it") from None
             except (_Unanswered, ValueError) as error:
                 failures[key] = str(error)
                 continue
