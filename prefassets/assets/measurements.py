@@ -93,8 +93,9 @@ def completions_asset(measurement: Measurement) -> dg.AssetsDefinition:
             rows = complete_tasks(measurement, data.tasks, asker)
         if asker.failures:
             raise ConfigurationsFailed({"completions": str(_Unanswered(asker.failures))}, _KEPT)
+        journal.set_aside(rows["digest"])
         written = store.replace("preferences.completions", rows, [measurement.name])
-        journal.discard(set(rows["digest"]))
+        journal.discard()
         return dg.MaterializeResult(metadata={**(written.metadata or {}), "cut": int((~rows["finished"]).sum())})
 
     return completions
@@ -179,8 +180,9 @@ def _asked(
                 failures[key] = str(error)
                 continue
             summary = _summary(data, configuration, found[table], asker, backend, context.run_id)
+            journal.set_aside(found[table]["digest"])
             _put(store, configuration, found, summary)
-            journal.discard(set(found[table]["digest"]))
+            journal.discard()
             told = ("answers", "refusals", "unparseable", "asked_now", "fingerprint")
             _tell(context, key, {name: summary[name] for name in told})
         if failures:

@@ -34,6 +34,7 @@ class Journal:
         self._changed = threading.Condition()
         self._unwritten: list[Answer] = []
         self._apart: list[tuple[str, bytes]] = []  # small files of this process, name and content
+        self._aside: str | None = None
         self._ended = False
         self._error: BaseException | None = None
 
@@ -66,19 +67,21 @@ class Journal:
             self._unwritten.append(answer)
             self._changed.notify()
 
-    def discard(self, held: Collection[str]) -> None:
-        """Forget the files, but not the answers that the table does not hold: what was paid for may be asked again.
+    def set_aside(self, held: Collection[str]) -> None:
+        """Keep in a file what the table will not hold any more: what was paid for may be asked again.
 
         Args:
-            held: digests of what the table holds.
+            held: digests of what the table will hold.
         """
         held = set(held)
-        files, left = sorted(self._files), [answer for digest, answer in self.answers.items() if digest not in held]
-        self._files.clear()
+        if left := [answer for digest, answer in self.answers.items() if digest not in held]:
+            self._aside = self._store.write_answers(self._configuration, _written(left))
+
+    def discard(self) -> None:
+        """Forget the files, but for what was set aside: the other answers stand in the table."""
+        self._store.discard_answers(sorted(self._files))
+        self._files = {self._aside} if self._aside else set()
         self._apart.clear()
-        if left:
-            self._files.add(self._store.write_answers(self._configuration, _written(left)))
-        self._store.discard_answers(files)
 
     def _raise_its_error(self) -> None:
         if self._error is not None:

@@ -42,8 +42,24 @@ def test_what_was_kept_is_there_again_until_it_is_discarded(store):
     assert {digest: again.answers[digest] for digest in journal.answers} == journal.answers
     assert len(again.answers) == 6
     assert Journal(store, "m.plain").answers == {}, "another configuration, whose key begins alike"
-    again.discard(again.answers)
+    again.discard()
     assert store.answers(KEY) == {}
+
+
+def test_what_the_table_holds_no_more_is_set_aside_and_stays(store):
+    of_table, in_file, new = answers(3)
+    with Journal(store, KEY, stands=[of_table]) as journal:
+        journal.keep(in_file)
+        journal.keep(new)
+    journal.set_aside([new.digest])
+    journal.discard()
+    for _ in range(2):
+        again = Journal(store, KEY)
+        assert again.answers == {answer.digest: answer for answer in (of_table, in_file)}
+        again.set_aside([])
+        again.discard()
+    assert len(store.answers(KEY)) == 1
+    Journal(store, KEY).discard()
 
 
 def test_many_small_files_become_few(tmp_path):
@@ -55,7 +71,7 @@ def test_many_small_files_become_few(tmp_path):
                 time.sleep(0.0005)
     assert len(store.answers(KEY)) <= 2 + 150 - 2 * 64
     assert Journal(store, KEY).answers == journal.answers
-    journal.discard(journal.answers)
+    journal.discard()
     assert store.answers(KEY) == {}
 
 
@@ -99,6 +115,6 @@ def test_a_killed_measurement_resumes_without_repeating_an_answered_request(tmp_
         assert len(served.paid) == 30
         assert len(served.paid_again) <= asked - stands
         assert resumed.equals(measure_at_home(str(tmp_path / "another")))
-    Journal(Store(home=home), CONFIGURATION.key).discard(set(resumed["digest"]))
+    Journal(Store(home=home), CONFIGURATION.key).discard()
     from_rows = Journal(Store(home=home), CONFIGURATION.key, stands=answers_in(resumed))
     assert from_rows.answers.keys() == set(resumed["digest"]), "the table is as good as the files"

@@ -14,6 +14,7 @@ from dagster._core.storage.partition_status_cache import get_and_update_asset_st
 
 from prefassets.assets import preferences
 from prefassets.assets.measurements import configuration_partitions, measurement_assets
+from prefassets.domain.preferences import equal_budgets
 from prefassets.domain.preferences.active_learning import Plan
 from prefassets.domain.preferences.measurement import Stated
 from prefassets.resources.measuring import MeasurementData
@@ -137,6 +138,15 @@ def test_the_checks_find_nothing_wrong_with_it(whole):
             assert check(home.store).passed, check
 
 
+def test_measured_on_all_pairs_it_says_what_fewer_would_have_said(whole, monkeypatch):
+    monkeypatch.setattr(equal_budgets, "SEEDS", range(1))
+    home, _ = whole
+    with home.as_files():
+        rows = preferences.efficiency_rows(home.store)
+    assert set(rows["measurement"]) == {"planted"}, "the other was not asked all pairs"
+    assert set(rows["policy"]) == {"active", "random", "all", "all pairs"}
+
+
 # ---- what goes wrong
 
 
@@ -224,9 +234,7 @@ def test_killed_half_way_it_repeats_nothing_that_was_answered(served, tmp_path):
     assert len(served.paid_again) <= 2 * AT_ONCE, "what was on its way, from the endpoint or to the home"
 
 
-@pytest.mark.parametrize(
-    "table", ["preferences.choices", "preferences.rounds", "preferences.answered", "preferences.fit"]
-)
+@pytest.mark.parametrize("table", ["preferences.rounds", "preferences.answered", "preferences.fit"])
 def test_killed_between_two_writes_it_is_mended_by_the_next_run(served, tmp_path, monkeypatch, table):
     """There were other answers before, so each table holds something that must not be taken for new."""
     small = planted("small", templates=(PLAIN,), tasks=4)
@@ -235,10 +243,10 @@ def test_killed_between_two_writes_it_is_mended_by_the_next_run(served, tmp_path
         home.measure()
     write = Store.replace
 
-    def killed(self, written, *rows, **more):
-        if written == table:
+    def killed(self, written, rows, *where, **more):
+        if written == table and not rows.is_empty():
             raise KeyboardInterrupt
-        return write(self, written, *rows, **more)
+        return write(self, written, rows, *where, **more)
 
     with measuring_in(tmp_path, warmer) as home:
         monkeypatch.setattr(Store, "replace", killed)
@@ -246,16 +254,14 @@ def test_killed_between_two_writes_it_is_mended_by_the_next_run(served, tmp_path
             home.measure()
         monkeypatch.setattr(Store, "replace", write)
     with measuring_in(tmp_path, small) as home:
-        rows = home.store.read("preferences.choices")
-        of_today = set(rows["digest"]) == {seen.digest for seen in served.seen if seen.body["temperature"] == 1}
-        # what says it is finished is never about other answers than those that are there
-        assert table == "preferences.choices" or states(home) == {"plain": "stale"} or not of_today
-    with measuring_in(tmp_path, warmer) as home:
-        home.measure()
-        fitted = home.store.query(
-            "select count(*) from preferences.fit join preferences.answered using (configuration, run_id)"
-        )
-        assert (states(home), fitted.item()) == ({"plain": "finished"}, 1)
+        left = "stale" if table == "preferences.fit" else "missing"
+        assert states(home) == {"plain": left}, "what says it is finished speaks for no other answers"
+    for again in (warmer, small):
+        with measuring_in(tmp_path, again) as home:
+            home.measure()
+            assert states(home) == {"plain": "finished"}
+            fitted = home.store.query("from preferences.fit join preferences.answered using (configuration, run_id)")
+            assert len(fitted) == 1
     assert (len(served.paid), served.paid_again) == (2 * 12, [])
 
 
