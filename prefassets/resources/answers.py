@@ -13,7 +13,7 @@ _FILES_APART = 64  # so many small files are made one
 
 
 class Journal:
-    """The answers of one configuration that its table does not hold yet, in files of the home.
+    """The answers of one configuration that its table does not hold (yet, or any more), in files of the home.
 
     A thread writes while others are asked: whatever has come since it began its last file is its next one, whole or not
     at all. So what a killed process has to ask again is what was on its way, to it or to the home. Who asks the same at
