@@ -31,7 +31,7 @@ ASSETS = [
     *verdicts.ASSETS,
     *report.ASSETS,
 ]
-CHECKS = dg.load_asset_checks_from_modules([prism, tasks, evidence, splits, model, training, verdicts])
+CHECKS = dg.load_asset_checks_from_modules([prism, tasks, evidence, splits, model, training, preferences, verdicts])
 
 # What is read of finished cells and passes: made anew after each run, whatever seeds there are.
 JUDGED = dg.AssetSelection.groups("training", "verdicts", "weights", "report", "warehouse") | dg.AssetSelection.assets(

@@ -2,11 +2,19 @@
 
 from dataclasses import replace
 
+from prefassets.measurements import demo_tasks
 from prefassets.studies import demo
 
 STEPS, TINY_STEPS, ON_POLICY_PROMPTS = 20, 60, 16
 
 demo.STUDY = replace(demo.STUDY, hyperparameters=replace(demo.STUDY.hyperparameters, steps=STEPS))
+demo_tasks.MEASUREMENT = replace(
+    demo_tasks.MEASUREMENT,
+    revealed=replace(demo_tasks.MEASUREMENT.revealed, templates=demo_tasks.MEASUREMENT.revealed.templates[:3]),
+    stated=replace(demo_tasks.MEASUREMENT.stated, framings=("standard", "honest"), options=("yes_somewhat_no",)),
+    tasks=8,
+    most_completion_tokens=8,
+)
 
 from prefassets.resources import models  # noqa: E402  studies that repeat the demo are read after it is shortened
 

@@ -10,6 +10,7 @@ import polars as pl
 from prefassets.assets.gpu import on_gpu
 from prefassets.domain.preferences.measurement import ChoiceConfiguration, Configuration, Measurement
 from prefassets.measurements import all_measurements
+from prefassets.resources.endpoint import EndpointRefused, EndpointUnreachable
 from prefassets.resources.measuring import MeasurementData
 from prefassets.resources.progress import progress_bar
 from prefassets.resources.store import Store
@@ -22,17 +23,28 @@ Answered = Mapping[str, pl.DataFrame]  # rows by table
 Metadata = Mapping[str, Any]
 
 
-class QuestionsFailed(dg.Failure):
-    """Some questions of a run have no answer; all answers that came are kept, and the next run asks for the rest."""
+class ConfigurationsFailed(dg.Failure):
+    """Some configurations of a run did not come to their end; the others did.
 
-    def __init__(self, failures: Mapping[str, Mapping[str, str]]) -> None:
-        said = [
-            f"{name}: {len(reasons)} questions have no answer, e.g. {next(iter(reasons.values()))}"
-            for name, reasons in failures.items()
-        ]
-        super().__init__(
-            "\n".join([*said, "what was answered is kept; run it again to ask for the rest"]), allow_retries=False
-        )
+    Args:
+        reasons: by name of the configuration.
+        to_do: what the reader may know or do.
+    """
+
+    def __init__(self, reasons: Mapping[str, str], to_do: str) -> None:
+        said = [f"{name}: {reason}" for name, reason in reasons.items()]
+        super().__init__("\n".join([*said, to_do]), allow_retries=False)
+
+
+class _Unanswered(Exception):
+    """Questions are without an answer; the reasons by digest of the question."""
+
+    def __init__(self, failures: Mapping[str, str]) -> None:
+        questions = "1 question has" if len(failures) == 1 else f"{len(failures)} questions have"
+        super().__init__(f"{questions} no answer, e.g. {next(iter(failures.values()))}")
+
+
+_KEPT = "what was answered is kept; run it again to ask for the rest"
 
 
 def measurement_assets(measurement: Measurement) -> list[dg.AssetsDefinition]:
@@ -80,7 +92,8 @@ def completions_asset(measurement: Measurement) -> dg.AssetsDefinition:
         ):
             rows = complete_tasks(measurement, data.tasks, asker)
         if asker.failures:
-            raise QuestionsFailed({key: asker.failures})
+            raise ConfigurationsFailed({"completions": str(_Unanswered(asker.failures))}, _KEPT)
+        journal.set_aside(rows["digest"])
         written = store.replace("preferences.completions", rows, [measurement.name])
         journal.discard()
         return dg.MaterializeResult(metadata={**(written.metadata or {}), "cut": int((~rows["finished"]).sum())})
@@ -100,6 +113,8 @@ def choices_asset(measurement: Measurement) -> dg.AssetsDefinition:
         slot_bias = configuration.slots_are_random
 
         def mu(choices: pl.DataFrame) -> Any:
+            if asker.failures:  # the next round would go by less than what the next run goes by, and ask other pairs
+                raise _Unanswered(asker.failures)
             fit = fit_utilities(choices, tasks=tasks, slot_bias=slot_bias, standard_errors=False)
             return fit.utilities["mu"].to_numpy()
 
@@ -146,37 +161,57 @@ def _asked(
     def asked(context: dg.AssetExecutionContext, store: Store) -> None:
         data = MeasurementData(store, measurement)
         backend = data.backend()
-        failures = {}
+        failures: dict[str, str] = {}
         for key in context.partition_keys:
             configuration = measurement.configuration(key)
-            partition = [measurement.name, key]
-            with (
-                progress_bar(configuration.key) as show,
-                data.asker(backend, configuration.key, store.read(table, partition), show) as (asker, journal),
-            ):
-                found = ask(data, configuration, asker)
-            if asker.failures:
-                failures[key] = asker.failures
+            kept = store.read(table, [measurement.name, key])
+            try:
+                with (
+                    progress_bar(configuration.key) as show,
+                    data.asker(backend, configuration.key, kept, show) as (asker, journal),
+                ):
+                    found = ask(data, configuration, asker)
+                    if asker.failures:
+                        raise _Unanswered(asker.failures)
+            except (EndpointRefused, EndpointUnreachable) as error:
+                reasons = failures | {key: str(error)}
+                raise ConfigurationsFailed(reasons, "no other was asked after it") from None
+            except (_Unanswered, ValueError) as error:
+                failures[key] = str(error)
                 continue
-            for written, rows in found.items():
-                store.replace(
-                    written,
-                    rows.with_columns(measurement=pl.lit(measurement.name), configuration=pl.lit(key)),
-                    partition,
-                )
             summary = _summary(data, configuration, found[table], asker, backend, context.run_id)
-            store.replace(
-                "preferences.answered", pl.DataFrame([summary], TABLES["preferences.answered"].schema), partition
-            )
+            journal.set_aside(found[table]["digest"])
+            _put(store, configuration, found, summary)
             journal.discard()
-            made = {name: summary[name] for name in ("answers", "refusals", "unparseable", "asked_now", "fingerprint")}
-            # As each is finished, not when all are; Dagster says it once more if the step succeeds.
-            context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=made))
-            context.add_asset_metadata(made, asset_key=context.asset_key, partition_key=key)
+            told = ("answers", "refusals", "unparseable", "asked_now", "fingerprint")
+            _tell(context, key, {name: summary[name] for name in told})
         if failures:
-            raise QuestionsFailed(failures)
+            raise ConfigurationsFailed(failures, _KEPT)
 
     return asked
+
+
+def _put(store: Store, configuration: Configuration, found: Answered, summary: Mapping[str, Any]) -> None:
+    """Store the rows of a finished configuration, and last that it is finished.
+
+    What says that of other answers is taken back first: killed half-way, it must not speak for these.
+    """
+    answered = TABLES["preferences.answered"]
+    partition = [configuration.measurement, configuration.name]
+    stands = store.read(answered.name, partition)
+    if not stands.is_empty() and stands["fingerprint"].item() != summary["fingerprint"]:
+        store.replace(answered.name, answered.empty(), partition)
+    named = {"measurement": configuration.measurement, "configuration": configuration.name}
+    for table, rows in found.items():
+        store.replace(table, rows.with_columns(pl.lit(value).alias(name) for name, value in named.items()), partition)
+    store.replace(answered.name, pl.DataFrame([summary], answered.schema), partition)
+
+
+def _tell(context: dg.AssetExecutionContext, key: str, metadata: Metadata) -> None:
+    """Tell Dagster of a configuration as it is made, not when all are."""
+    context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata))
+    # Dagster says it of every one once more if the step succeeds; both events then say the same.
+    context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=key)
 
 
 def _summary(
@@ -222,24 +257,34 @@ def utilities_asset(measurement: Measurement) -> dg.AssetsDefinition:
     def utilities(context: dg.AssetExecutionContext, store: Store) -> None:
         from prefassets.domain.preferences.assessed import assessed_utilities  # scipy: only where it is used
 
+        data = MeasurementData(store, measurement)
+        states = {state.configuration.name: state for state in data.states()}
+        failures: dict[str, str] = {}
         for key in context.partition_keys:
+            if states[key].state != "finished":
+                failures[key] = f"its choices are {states[key].state} ({states[key].reason})"
+                continue
             partition = [measurement.name, key]
             configuration = measurement.configuration(key)
             assert isinstance(configuration, ChoiceConfiguration)
-            data = MeasurementData(store, measurement)
+            # Before the choices: if they are replaced in between, this is the earlier run, and they are fitted again.
+            run_id = store.read("preferences.answered", partition)["run_id"].item()
             found = assessed_utilities(
                 store.read("preferences.choices", partition),
                 list(data.tasks["task_id"]),
                 slot_bias=configuration.slots_are_random,
             )
             named = {"measurement": measurement.name, "configuration": key}
-            for table, rows in (("preferences.utilities", found.utilities), ("preferences.fit", found.fit)):
+            fit = found.fit.with_columns(run_id=pl.lit(run_id))
+            for table, rows in (("preferences.utilities", found.utilities), ("preferences.fit", fit)):
                 labels = [pl.lit(value).alias(name) for name, value in named.items()]
                 store.replace(table, rows.select(*labels, pl.all()), partition)
             accuracy, log_loss = found.fit.select("accuracy", "log_loss").row(0)
             metadata = {"tasks": len(found.utilities), "held-out accuracy": accuracy, "held-out log loss": log_loss}
             known = {name: value for name, value in metadata.items() if value is not None}
-            context.add_asset_metadata(known, asset_key=context.asset_key, partition_key=key)
+            _tell(context, key, known)
+        if failures:
+            raise ConfigurationsFailed(failures, f"ask first: `prefassets measure {measurement.name}`")
 
     return utilities
 

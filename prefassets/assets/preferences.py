@@ -8,14 +8,19 @@ import polars as pl
 
 from prefassets.assets.automation import AFTER_ANY_CHANGE
 from prefassets.assets.declared import declared
+from prefassets.assets.splits import NOT_BY_CHANCE
 from prefassets.domain.preferences.measurement import Configuration, Measurement
 from prefassets.domain.preferences.template import Template
 from prefassets.domain.training.recipe import digest
 from prefassets.measurements import all_measurements
+from prefassets.resources.measuring import MeasurementData
 from prefassets.resources.store import Store
 from prefassets.resources.tables import TABLES
 
 GROUP = "preferences"
+MOST_WITHOUT_CHOICE = 0.2  # share of a configuration's answers; above it, what is left may not speak for the model
+# Rows stay when a configuration leaves its file. They are not judged any more.
+_TODAY = "semi join preferences.configuration using (measurement, configuration)"
 COLLECTED = {  # table of all measurements -> the asset of each measurement that writes its parts
     "preferences.completions": "completions",
     "preferences.choices": "choices",
@@ -69,9 +74,8 @@ def _asset(measurement: Measurement, name: str) -> list[str] | None:
 def answered(store: Store) -> dg.MaterializeResult:
     """Every finished configuration of every measurement."""
     planned = sum(len(measurement.configurations) for measurement in all_measurements().values())
-    return dg.MaterializeResult(
-        metadata={"dagster/row_count": len(store.parts("preferences.answered")), "planned over all": planned}
-    )
+    finished = store.query("select count(*) from preferences.answered").item()
+    return dg.MaterializeResult(metadata={"dagster/row_count": finished, "planned over all": planned})
 
 
 @dg.multi_asset(
@@ -148,9 +152,10 @@ def transitivity_rows(store: Store) -> pl.DataFrame:
     for (measurement, configuration), choices in _by_configuration(store, "preferences.choices"):
         planned = all_measurements().get(measurement)
         if planned is None or planned.revealed is None:
-            continue  # of a measurement file that is gone
+            continue  # its file has changed since `preferences.configuration` was written
         utilities = store.read("preferences.utilities", [measurement, configuration])
-        rows = transitivity(choices, planned.revealed.plan.policy, None if utilities.is_empty() else utilities)
+        fitted = pl.concat([choices["task_a"], choices["task_b"]]).is_in(utilities["task_id"]).all()
+        rows = transitivity(choices, planned.revealed.plan.policy, utilities if fitted else None)
         found.append(_labelled(rows, "preferences.transitivity", measurement=measurement, configuration=configuration))
     return pl.concat(found)
 
@@ -192,7 +197,7 @@ def sensitivities(store: Store) -> Iterator[dg.MaterializeResult]:
     tables = {name: f"preferences.{name}" for name in ("sensitivity", "sensitivity_fit", "utility_correlation")}
     found = {name: [TABLES[table].empty()] for name, table in tables.items()}
     configurations = store.query("from preferences.configuration where kind = 'choice'")
-    utilities = store.query("select * rename (place as list_index) from preferences.utilities")
+    utilities = store.query(f"select * rename (place as list_index) from preferences.utilities {_TODAY}")
     for (measurement,), of_one in sorted(utilities.partition_by("measurement", as_dict=True).items()):
         ways = configurations.filter(measurement=measurement).select(
             "configuration", "template", "asked", *(field.name for field in fields(Template))
@@ -214,7 +219,8 @@ def positivity_rows(store: Store) -> pl.DataFrame:
 
     table = "preferences.positivity"
     ratings = store.query(
-        "select measurement, asked as when_asked, * exclude (measurement, asked) from preferences.ratings"
+        "select measurement, asked as when_asked, * exclude (measurement, asked) "
+        f"from preferences.ratings {_TODAY} order by configuration, task_id, sample"
     )
     found = [TABLES[table].empty()]
     for (measurement,), of_one in sorted(ratings.partition_by("measurement", as_dict=True).items()):
@@ -223,7 +229,7 @@ def positivity_rows(store: Store) -> pl.DataFrame:
 
 
 def _by_configuration(store: Store, table: str) -> list[tuple[tuple[str, str], pl.DataFrame]]:
-    rows = store.query(f"select measurement, configuration, task_a, task_b, choice from {table}")
+    rows = store.query(f"select measurement, configuration, task_a, task_b, choice from {table} {_TODAY}")
     parts = rows.partition_by("measurement", "configuration", as_dict=True, include_key=False)
     return sorted((key, part) for key, part in parts.items())
 
@@ -232,12 +238,137 @@ def _labelled(rows: pl.DataFrame, table: str, **labels: str) -> pl.DataFrame:
     return TABLES[table].conform(rows.with_columns(pl.lit(value).alias(name) for name, value in labels.items()))
 
 
+_CHOICES = ("preferences.choices", "preferences.utilities")
+
 PREFERENCE_ASSETS = [
     *(collected_asset(table, parts) for table, parts in COLLECTED.items()),
     answered,
     measurements,
-    _of_choices("preferences.transitivity", transitivity_rows, "preferences.choices", "preferences.utilities"),
-    _of_choices("preferences.efficiency", efficiency_rows, "preferences.choices", "preferences.utilities"),
-    _of_choices("preferences.positivity", positivity_rows, "preferences.ratings"),
+    _of_choices("preferences.transitivity", transitivity_rows, *_CHOICES, "preferences.configuration"),
+    _of_choices("preferences.efficiency", efficiency_rows, *_CHOICES),
+    _of_choices("preferences.positivity", positivity_rows, "preferences.ratings", "preferences.configuration"),
     sensitivities,
 ]
+
+
+@dg.asset_check(
+    asset=["preferences", "choices"],
+    additional_deps=[["tasks", "tasks"], ["preferences", "configuration"]],
+    blocking=True,
+)
+def every_question_is_answered_once(store: Store) -> dg.AssetCheckResult:
+    """A question that counts twice, or about a task that nobody knows, would move utilities that it says nothing of."""
+    wrong = store.query(
+        f"""
+        select
+            measurement || '.' || configuration as configuration,
+            count(*) filter (where times > 1) as twice,
+            count(*) filter (where task_a = task_b) as of_one_task,
+            count(*) filter (where not known) as of_unknown_tasks,
+        from (
+            select
+                measurement,
+                configuration,
+                task_a,
+                task_b,
+                count(*) over (
+                    partition by measurement, configuration, sample, least(task_a, task_b), greatest(task_a, task_b)
+                ) as times,
+                task_a in (select task_id from tasks.tasks) and task_b in (select task_id from tasks.tasks) as known
+            from preferences.choices
+            {_TODAY}
+        )
+        where times > 1 or task_a = task_b or not known
+        group by all
+        order by all
+        """
+    )
+    return dg.AssetCheckResult(passed=wrong.is_empty(), metadata={"wrong rows": wrong.head(10).to_dicts()})
+
+
+@dg.asset_check(asset=["preferences", "choices"], additional_deps=[["preferences", "configuration"]])
+def slots_are_dealt_as_meant(store: Store) -> dg.AssetCheckResult:
+    """Where a coin says which task is shown first, it is fair, and each task of a pair is first equally often."""
+    from scipy.stats import binomtest  # only where it is used
+
+    dealt = store.query(
+        """
+        with pairs as (
+            select
+                measurement || '.' || configuration as configuration,
+                count(*) filter (where task_a < task_b) - count(*) filter (where task_a > task_b) as one_way,
+                bool_or(sample = 0 and task_a < task_b)::int as first_way
+            from preferences.choices
+            join preferences.configuration using (measurement, configuration)
+            where task_order = 'random'
+            group by measurement, configuration, least(task_a, task_b), greatest(task_a, task_b)
+        )
+
+        select
+            configuration,
+            count(*) as pairs,
+            sum(first_way)::bigint as first_way,
+            count(*) filter (where abs(one_way) > 1) as uneven
+        from pairs
+        group by all
+        order by all
+        """
+    )
+    found = {}
+    for configuration, pairs, first_way, uneven in dealt.iter_rows():
+        p = binomtest(first_way, pairs).pvalue
+        if uneven or p < NOT_BY_CHANCE / len(dealt):
+            found[configuration] = f"{first_way} of {pairs} pairs one way (p = {p:.1e}), {uneven} pairs unevenly"
+    return dg.AssetCheckResult(
+        passed=not found, severity=dg.AssetCheckSeverity.WARN, metadata={"not dealt as meant": found}
+    )
+
+
+@dg.asset_check(asset=["preferences", "answered"], additional_deps=[["tasks", "tasks"]])
+def no_configuration_is_stale(store: Store) -> dg.AssetCheckResult:
+    """The answers of a stale configuration are to other questions, or of another model, than its file asks for now."""
+    stale = {
+        state.configuration.key: state.reason
+        for measurement in all_measurements().values()
+        for state in MeasurementData(store, measurement).states()
+        if state.state == "stale"
+    }
+    return dg.AssetCheckResult(
+        passed=not stale,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"stale configurations": stale, "to do": "prefassets measure MEASUREMENT"},
+    )
+
+
+@dg.asset_check(asset=["preferences", "answered"], additional_deps=[["preferences", "configuration"]])
+def most_answers_say_something(store: Store) -> dg.AssetCheckResult:
+    """Refusals and what cannot be read are left out of utilities; if they are many, so is what the model avoids."""
+    silent = store.query(
+        f"""
+        select measurement || '.' || configuration as configuration, refusals, unparseable, answers
+        from preferences.answered
+        {_TODAY}
+        where refusals + unparseable > $most * answers
+        order by all
+        """,
+        most=MOST_WITHOUT_CHOICE,
+    )
+    found = {
+        configuration: f"{refusals} refusals and {unparseable} unparseable of {answers} answers"
+        for configuration, refusals, unparseable, answers in silent.iter_rows()
+    }
+    return dg.AssetCheckResult(passed=not found, severity=dg.AssetCheckSeverity.WARN, metadata={"said little": found})
+
+
+@dg.asset_check(asset=["preferences", "utilities"], blocking=True)
+def utilities_are_finite(store: Store) -> dg.AssetCheckResult:
+    """A utility that is no number, or without a spread, cannot be compared with any."""
+    broken = store.query(
+        """
+        select measurement || '.' || configuration as configuration, task_id
+        from preferences.utilities
+        where not (isfinite(mu) and isfinite(sigma) and sigma > 0 and coalesce(isfinite(se) and se > 0, true))
+        order by all
+        """
+    )
+    return dg.AssetCheckResult(passed=broken.is_empty(), metadata={"utilities": broken.rows()[:10]})

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,7 @@ _FILES_APART = 64  # so many small files are made one
 
 
 class Journal:
-    """The answers of one configuration that its table does not hold yet, in files of the home.
+    """The answers of one configuration that its table does not hold (yet, or any more), in files of the home.
 
     A thread writes while others are asked: whatever has come since it began its last file is its next one, whole or not
     at all. So what a killed process has to ask again is what was on its way, to it or to the home. Who asks the same at
@@ -34,6 +34,7 @@ class Journal:
         self._changed = threading.Condition()
         self._unwritten: list[Answer] = []
         self._apart: list[tuple[str, bytes]] = []  # small files of this process, name and content
+        self._aside: str | None = None
         self._ended = False
         self._error: BaseException | None = None
 
@@ -66,10 +67,20 @@ class Journal:
             self._unwritten.append(answer)
             self._changed.notify()
 
+    def set_aside(self, held: Collection[str]) -> None:
+        """Keep in a file what the table will not hold any more: what was paid for may be asked again.
+
+        Args:
+            held: digests of what the table will hold.
+        """
+        held = set(held)
+        if left := [answer for digest, answer in self.answers.items() if digest not in held]:
+            self._aside = self._store.write_answers(self._configuration, _written(left))
+
     def discard(self) -> None:
-        """Forget the files: the answers stand in the table."""
+        """Forget the files, but for what was set aside: the other answers stand in the table."""
         self._store.discard_answers(sorted(self._files))
-        self._files.clear()
+        self._files = {self._aside} if self._aside else set()
         self._apart.clear()
 
     def _raise_its_error(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,6 +12,7 @@ import polars as pl
 
 from prefassets.domain.preferences.measurement import ChoiceConfiguration, Configuration, Measurement
 from prefassets.domain.preferences.tasks import SAMPLED, sample_tasks
+from prefassets.domain.preferences.wording import choice_question, rating_question_of
 from prefassets.domain.training.recipe import digest
 from prefassets.resources.store import Store
 
@@ -81,8 +82,9 @@ class MeasurementData:
             asked["plan"] = asdict(revealed.plan) if revealed else None
         else:
             asked["samples"] = stated.samples if stated else None
+        way = {name: value for name, value in asdict(configuration).items() if name != "measurement"}
         of_tasks = digest(self.tasks.select("task_id", "text").rows())
-        return digest([asked, asdict(configuration), of_tasks, self.revision])
+        return digest([asked, way, _words(configuration), of_tasks, self.revision])
 
     def states(self) -> list[ConfigurationState]:
         """Every configuration of the measurement, and whether its answers stand."""
@@ -103,6 +105,21 @@ class MeasurementData:
                 state = ConfigurationState(configuration, "stale", why)
             states.append(state)
         return states
+
+    def unfitted(self) -> list[ChoiceConfiguration]:
+        """The finished configurations of choices whose utilities are missing, or are those of other choices."""
+        fitted = self.store.query(
+            """
+            select configuration
+            from preferences.fit
+            join preferences.answered using (measurement, configuration, run_id)
+            where measurement = $name
+            """,
+            name=self.measurement.name,
+        )
+        finished = {state.configuration.name for state in self.states() if state.state == "finished"}
+        to_fit = finished - set(fitted["configuration"])
+        return [found for found in self.measurement.choice_configurations if found.name in to_fit]
 
     def backend(self) -> Backend:
         """Who answers: the model in this process, or the endpoint that the environment names."""
@@ -128,5 +145,9 @@ def unfinished(store: Store, measurement: Measurement) -> list[ConfigurationStat
     return [state for state in MeasurementData(store, measurement).states() if state.state != "finished"]
 
 
-def names_of(configurations: Collection[Configuration]) -> list[str]:
-    return [configuration.name for configuration in configurations]
+def _words(configuration: Configuration) -> dict[str, object]:
+    """What is said to the model of any tasks: where the wording has changed, something else is asked."""
+    after = configuration.asked == "after"
+    if isinstance(configuration, ChoiceConfiguration):
+        return asdict(choice_question(configuration, "one", "other", ["done", "too"] if after else None))
+    return asdict(rating_question_of(configuration, "one", "done" if after else None))

@@ -163,6 +163,7 @@ PREFERENCE_TABLES = (
         {
             **ASKED_AS,
             "log_likelihood": Column(REAL, "of the choices, nats"),
+            "run_id": Column(TEXT, "the Dagster run that finished the choices it is fitted to"),
             "converged": Column(BOOLEAN, "whether the optimum was reached"),
             "slot_bias": optional(REAL, "what being shown first is worth, on the scale of mu; empty if not estimated"),
             "slot_bias_se": optional(REAL, "its standard error"),

@@ -5,7 +5,7 @@ tables/<schema>/<table>/<value>/.../part.parquet   one file per partition
 artifacts/<name>/record.json                  which result of an adapter or model stands; written last
 artifacts/<name>/<result>/...                 its files; its rows lie in tables/.../<result>/part.parquet
 checkpoints/<fingerprint>                     the state of a cell in training; gone once its record stands
-answers/<configuration>/<name>.jsonl          what a model answered since; gone once the configuration's rows stand
+answers/<configuration>/<name>.jsonl          what a model answered, as far as no table holds it (see `answers.py`)
 reports/<name>.html                           the page of a study or a measurement
 warehouse.duckdb                              the database that people query (see `warehouse.py`)
 dagster/                                      Dagster's own state, if the home is a folder

@@ -1,6 +1,7 @@
 """Running a measurement here: ask what was never answered, fit, judge, and publish."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
 
 import dagster as dg
 
@@ -18,35 +19,32 @@ def measure(launcher: Launcher, measurement: Measurement) -> Iterator[str]:
     Answers that stand are not asked for again: of a finished measurement, nothing is.
 
     Raises:
-        RunFailed: some questions have no answer; every other configuration is finished first, and what was answered of
-            these is kept.
+        RunFailed: another run asks the same now, or some questions have no answer; then every other configuration is
+            finished first, and what was answered of these is kept.
     """
-    store = launcher.store
+    _leave_it_to_others(launcher, measurement)
     yield from _make_what_it_needs(launcher, measurement)
-    lacking = [state.configuration for state in unfinished(store, measurement)]
+    lacking = [state.configuration for state in unfinished(launcher.store, measurement)]
+    failures = []
     if any(configuration.asked == "after" for configuration in lacking):
         completions = dg.AssetKey([measurement.name, "completions"])
-        yield from launcher.make(f"{measurement.name}: the model does the tasks", [completions])
-    failures = []
+        try:
+            yield from launcher.make(f"{measurement.name}: the model does the tasks", [completions])
+        except RunFailed as error:
+            failures.append(str(error))
+            lacking = [configuration for configuration in lacking if configuration.asked != "after"]
     for asset, configurations in (
         ("choices", measurement.choice_configurations),
         ("ratings", measurement.rating_configurations),
     ):
-        if asked := [configuration for configuration in configurations if configuration in lacking]:
+        for together in _neighbours(configurations, lacking):
             try:
-                yield from _run(launcher, measurement, asset, asked)
+                yield from _run(launcher, measurement, asset, together)
             except RunFailed as error:
                 failures.append(str(error))
-    stand = {state.configuration.name for state in MeasurementData(store, measurement).states() if not state.reason}
-    query = "select configuration from preferences.fit where measurement = $name"
-    fitted = set(store.query(query, name=measurement.name)["configuration"])
-    to_fit = [
-        configuration
-        for configuration in measurement.choice_configurations
-        if configuration.name in stand and (configuration in lacking or configuration.name not in fitted)
-    ]
-    if to_fit:
-        yield from _run(launcher, measurement, "utilities", to_fit)
+    to_fit = MeasurementData(launcher.store, measurement).unfitted()
+    for together in _neighbours(measurement.choice_configurations, to_fit):
+        yield from _run(launcher, measurement, "utilities", together)
     if failures:
         raise RunFailed("\n".join(failures))
 
@@ -76,11 +74,26 @@ def _make_what_it_needs(launcher: Launcher, measurement: Measurement) -> Iterato
     yield from launcher.make(f"model {measurement.model}", [dg.AssetKey(["model", "base"])], measurement.model)
 
 
-def _run(
-    launcher: Launcher, measurement: Measurement, asset: str, configurations: Sequence[Configuration]
-) -> Iterator[str]:
-    """Make these configurations' parts of one asset; those that stand between them are made of what is there."""
-    several = f"{len(configurations)} configurations" if len(configurations) > 1 else configurations[0].name
+def _leave_it_to_others(launcher: Launcher, measurement: Measurement) -> None:
+    asking = {(measurement.name, asset) for asset in ("completions", "choices", "ratings")}
+    if others := [run for run in launcher.in_flight() if run.assets & asking]:
+        raise RunFailed(
+            f"{', '.join(map(str, others))} asks what {measurement.name} asks, and answers to both would be paid for; "
+            f"wait for it, or end it in `prefassets ui`"
+        )
+
+
+def _neighbours(
+    configurations: Sequence[Configuration], wanted: Collection[Configuration]
+) -> list[list[Configuration]]:
+    """Those that are wanted, as many together as stand together: Dagster names the partitions of a run by a range."""
+    stretches = groupby(configurations, lambda configuration: configuration in wanted)
+    return [list(stretch) for is_wanted, stretch in stretches if is_wanted]
+
+
+def _run(launcher: Launcher, measurement: Measurement, asset: str, together: Sequence[Configuration]) -> Iterator[str]:
+    """Make these configurations' parts of one asset, in one run."""
+    several = f"{len(together)} configurations" if len(together) > 1 else together[0].name
     yield (what := f"{measurement.name}: {asset} of {several}")
-    ends = configurations[0].name, configurations[-1].name
+    ends = together[0].name, together[-1].name
     launcher.run(what, [dg.AssetKey([measurement.name, asset])], partition_range=ends)

@@ -46,6 +46,22 @@ def test_what_was_kept_is_there_again_until_it_is_discarded(store):
     assert store.answers(KEY) == {}
 
 
+def test_what_the_table_holds_no_more_is_set_aside_and_stays(store):
+    of_table, in_file, new = answers(3)
+    with Journal(store, KEY, stands=[of_table]) as journal:
+        journal.keep(in_file)
+        journal.keep(new)
+    journal.set_aside([new.digest])
+    journal.discard()
+    for _ in range(2):
+        again = Journal(store, KEY)
+        assert again.answers == {answer.digest: answer for answer in (of_table, in_file)}
+        again.set_aside([])
+        again.discard()
+    assert len(store.answers(KEY)) == 1
+    Journal(store, KEY).discard()
+
+
 def test_many_small_files_become_few(tmp_path):
     store = Store(home=str(tmp_path / "home"))
     with Journal(store, KEY) as journal:

@@ -18,5 +18,6 @@ select
     count(*) as answers,
     answers / sum(answers) over (partition by measurement, configuration) as share
 from outcomes
+semi join preferences.configuration using (measurement, configuration)
 group by measurement, configuration, kind, outcome
 order by measurement, configuration, kind, outcome
