@@ -210,11 +210,13 @@ def demo(scale: float | None, form: str) -> None:
     study = all_studies()["demo"]
     _say(f"{source}, home {settings().home}")
     finish(study)
+    measurement = all_measurements()["demo_tasks"]
+    ask(measurement)
     _say(f"done in {time.monotonic() - started:.0f} s")
     print_verdicts(store, study, form)
     if form == "table":
         print_planted(store, study)
-        ask(all_measurements()["demo_tasks"], form)
+        print_preferences(store, measurement, form)
         click.echo('Ask more: prefassets sql "from verdicts.transfer"; look around: make ui', err=True)
 
 
@@ -350,11 +352,12 @@ def measure(measurement: Measurement, listed: bool, form: str) -> None:
         rows = [(state.configuration.name, state.state, state.reason) for state in states]
         show(pl.DataFrame(rows, ["configuration", "state", "reason"], orient="row"), form)
         return
-    ask(measurement, form)
+    ask(measurement)
+    print_preferences(_store(), measurement, form)
 
 
-def ask(measurement: Measurement, form: str) -> None:
-    """Ask whatever a measurement lacks, here, and print how far its answers can be believed."""
+def ask(measurement: Measurement) -> None:
+    """Ask whatever a measurement lacks, here, and judge how far its answers can be believed."""
     from prefassets.runs import measuring
 
     launcher = _launcher()
@@ -364,7 +367,6 @@ def ask(measurement: Measurement, form: str) -> None:
     finally:
         _say("what models prefer, pages and warehouse.duckdb")
         measuring.believe(launcher)
-    print_preferences(launcher.store, measurement, form)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

@@ -38,8 +38,9 @@ def test_the_demo_leaves_a_page_with_every_state_and_sentence(demo_home):
     assert "This figure is left out" not in text
 
 
-def test_studies_of_which_nothing_ran_have_no_page_yet(demo_home):
-    assert [file.name for file in (demo_home.folder / "reports").iterdir()] == ["demo.html"]
+def test_what_never_ran_has_no_page_yet(demo_home):
+    pages = sorted(file.name for file in (demo_home.folder / "reports").iterdir())
+    assert pages == ["demo.html", "demo_tasks.html"]
 
 
 def test_its_questions_can_be_asked(demo_home):
