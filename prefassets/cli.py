@@ -359,14 +359,22 @@ def measure(measurement: Measurement, listed: bool, form: str) -> None:
 def ask(measurement: Measurement) -> None:
     """Ask whatever a measurement lacks, here, and judge how far its answers can be believed."""
     from prefassets.runs import measuring
+    from prefassets.runs.runs import RunFailed
 
     launcher = _launcher()
+    failed = None
     try:
         for line in measuring.measure(launcher, measurement):
             _say(line)
-    finally:
-        _say("what models prefer, pages and warehouse.duckdb")
+    except RunFailed as error:  # what is finished is judged all the same
+        failed = error
+    _say("what models prefer, pages and warehouse.duckdb")
+    try:
         measuring.believe(launcher)
+    except RunFailed as error:
+        raise failed or error from None
+    if failed is not None:
+        raise failed
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
@@ -751,7 +759,14 @@ def print_preferences(store: "Store", measurement: Measurement, form: str) -> No
                 "chosen",
                 "first_slot",
                 "agreement",
-                _with_interval(rows, "held-out accuracy [95 %]", "accuracy", "accuracy_lower", "accuracy_upper", ".2f"),
+                _with_interval(
+                    rows,
+                    "right, by utilities and position [95 %]",
+                    "accuracy",
+                    "accuracy_lower",
+                    "accuracy_upper",
+                    ".2f",
+                ),
                 _with_interval(rows, "beyond position, nats [95 %]", "gain", "gain_lower", "gain_upper", ".3f"),
                 "cycle_rate",
                 "null_rate",

@@ -128,7 +128,7 @@ def _name(configuration: Configuration) -> dict[str, object]:
     }
 
 
-def _of_choices(table: str, made: Callable[[Store], pl.DataFrame], *reads: str) -> dg.AssetsDefinition:
+def _judging(table: str, made: Callable[[Store], pl.DataFrame], *reads: str) -> dg.AssetsDefinition:
     """An asset that judges all measurements' choices or ratings at once."""
 
     @dg.asset(
@@ -153,9 +153,8 @@ def transitivity_rows(store: Store) -> pl.DataFrame:
         planned = all_measurements().get(measurement)
         if planned is None or planned.revealed is None:
             continue  # its file has changed since `preferences.configuration` was written
-        utilities = store.read("preferences.utilities", [measurement, configuration])
-        fitted = pl.concat([choices["task_a"], choices["task_b"]]).is_in(utilities["task_id"]).all()
-        rows = transitivity(choices, planned.revealed.plan.policy, utilities if fitted else None)
+        utilities = _current_utilities(store, measurement, configuration)
+        rows = transitivity(choices, planned.revealed.plan.policy, None if utilities.is_empty() else utilities)
         found.append(_labelled(rows, "preferences.transitivity", measurement=measurement, configuration=configuration))
     return pl.concat(found)
 
@@ -169,10 +168,10 @@ def efficiency_rows(store: Store) -> pl.DataFrame:
         if measurement.revealed is None or measurement.revealed.plan.policy != "all":
             continue
         configuration = measurement.choice_configurations[0]
-        partition = [measurement.name, configuration.name]
-        choices, utilities = (store.read(f"preferences.{table}", partition) for table in ("choices", "utilities"))
+        utilities = _current_utilities(store, measurement.name, configuration.name)
         if not utilities.is_empty():
-            rows = equal_budgets(choices, utilities.sort("place")["task_id"].to_list(), measurement.seed)
+            choices = store.read("preferences.choices", [measurement.name, configuration.name])
+            rows = equal_budgets(choices, utilities["task_id"].to_list(), measurement.seed)
             labels = {"measurement": measurement.name, "configuration": configuration.name}
             found.append(_labelled(rows, "preferences.efficiency", **labels))
     return pl.concat(found)
@@ -182,7 +181,7 @@ def efficiency_rows(store: Store) -> pl.DataFrame:
     specs=[
         dg.AssetSpec(
             **declared(f"preferences.{table}"),
-            deps=[["preferences", "utilities"], ["preferences", "configuration"]],
+            deps=[["preferences", "current_utilities"], ["preferences", "configuration"]],
             group_name=GROUP,
             kinds={"scipy"},
             automation_condition=AFTER_ANY_CHANGE,
@@ -197,7 +196,7 @@ def sensitivities(store: Store) -> Iterator[dg.MaterializeResult]:
     tables = {name: f"preferences.{name}" for name in ("sensitivity", "sensitivity_fit", "utility_correlation")}
     found = {name: [TABLES[table].empty()] for name, table in tables.items()}
     configurations = store.query("from preferences.configuration where kind = 'choice'")
-    utilities = store.query(f"select * rename (place as list_index) from preferences.utilities {_TODAY}")
+    utilities = store.query("select * rename (place as list_index) from preferences.current_utilities")
     for (measurement,), of_one in sorted(utilities.partition_by("measurement", as_dict=True).items()):
         ways = configurations.filter(measurement=measurement).select(
             "configuration", "template", "asked", *(field.name for field in fields(Template))
@@ -228,6 +227,16 @@ def positivity_rows(store: Store) -> pl.DataFrame:
     return pl.concat(found)
 
 
+def _current_utilities(store: Store, measurement: str, configuration: str) -> pl.DataFrame:
+    """Utilities of the choices that stand, in the order of tasks; no rows where they are not fitted yet."""
+    return store.query(
+        "from preferences.current_utilities where measurement = $measurement and configuration = $configuration"
+        " order by place",
+        measurement=measurement,
+        configuration=configuration,
+    )
+
+
 def _by_configuration(store: Store, table: str) -> list[tuple[tuple[str, str], pl.DataFrame]]:
     rows = store.query(f"select measurement, configuration, task_a, task_b, choice from {table} {_TODAY}")
     parts = rows.partition_by("measurement", "configuration", as_dict=True, include_key=False)
@@ -238,15 +247,15 @@ def _labelled(rows: pl.DataFrame, table: str, **labels: str) -> pl.DataFrame:
     return TABLES[table].conform(rows.with_columns(pl.lit(value).alias(name) for name, value in labels.items()))
 
 
-_CHOICES = ("preferences.choices", "preferences.utilities")
+_CHOICES = ("preferences.choices", "preferences.current_utilities")
 
 PREFERENCE_ASSETS = [
     *(collected_asset(table, parts) for table, parts in COLLECTED.items()),
     answered,
     measurements,
-    _of_choices("preferences.transitivity", transitivity_rows, *_CHOICES, "preferences.configuration"),
-    _of_choices("preferences.efficiency", efficiency_rows, *_CHOICES),
-    _of_choices("preferences.positivity", positivity_rows, "preferences.ratings", "preferences.configuration"),
+    _judging("preferences.transitivity", transitivity_rows, *_CHOICES, "preferences.configuration"),
+    _judging("preferences.efficiency", efficiency_rows, *_CHOICES),
+    _judging("preferences.positivity", positivity_rows, "preferences.ratings", "preferences.configuration"),
     sensitivities,
 ]
 

@@ -65,7 +65,7 @@ def _told(findings: MeasurementFindings) -> dict[str, Any]:
         "readings": _readings(rows),
         "few": FEW,
         "in_short": _in_short(readings),
-        "connectivity": _connectivity(readings, rows["preferences.fit"]),
+        "connectivity": _connectivity(readings, rows["preferences.current_fit"]),
         "cautions": _cautions(readings),
         **_utilities(rows, choosing),
         **_agreement(rows, choosing),
@@ -138,7 +138,12 @@ def _readings(rows: Mapping[str, pl.DataFrame]) -> list[dict[str, Any]]:
     key = ["measurement", "configuration"]
     found = rows["preferences.reading"]
     cycles = rows["preferences.transitivity"].rename({"lower": "cycle_lower", "upper": "cycle_upper"})
-    for other in (rows["preferences.fit"], cycles, rows["preferences.answered"], rows["preferences.reliability"]):
+    for other in (
+        rows["preferences.current_fit"],
+        cycles,
+        rows["preferences.answered"],
+        rows["preferences.reliability"],
+    ):
         own = [*key, *(column for column in other.columns if column not in found.columns)]
         found = found.join(other.select(own), on=key, how="left", maintain_order="left")
     return found.to_dicts()
@@ -181,7 +186,7 @@ def _said_of(said: Sequence[tuple[str, str]], of: int) -> list[tuple[str, str]]:
 
 def _utilities(rows: Mapping[str, pl.DataFrame], choosing: Sequence[str]) -> dict[str, Any]:
     """The first configuration with utilities: its tasks from the highest to the lowest, and means by group."""
-    utilities = rows["preferences.utilities"]
+    utilities = rows["preferences.current_utilities"]
     shown = next((name for name in choosing if name in utilities["configuration"]), None)
     if shown is None:
         return {"shown": None}

@@ -15,9 +15,9 @@ READS = (
     "preferences.answered",
     "preferences.reading",
     "preferences.reliability",
-    "preferences.fit",
+    "preferences.current_fit",
     "preferences.transitivity",
-    "preferences.utilities",
+    "preferences.current_utilities",
     "preferences.mean_utility",
     "preferences.utility_correlation",
     "preferences.sensitivity",
@@ -62,5 +62,5 @@ def _rows(connection: duckdb.DuckDBPyConnection, table: str, measurement: Measur
     """The measurement's own rows; of the tasks, those that have utilities."""
     own = "where measurement = $name"
     if table == TASKS:
-        own = f"where task_id in (select task_id from preferences.utilities {own})"
+        own = f"where task_id in (select task_id from preferences.current_utilities {own})"
     return connection.sql(f"from {table} {own}", params={"name": measurement.name}).pl()

@@ -82,6 +82,8 @@ class MeasurementData:
             asked["plan"] = asdict(revealed.plan) if revealed else None
         else:
             asked["samples"] = stated.samples if stated else None
+        if configuration.asked == "after":
+            asked["completions"] = digest(sorted(self.completions.items()))
         way = {name: value for name, value in asdict(configuration).items() if name != "measurement"}
         of_tasks = digest(self.tasks.select("task_id", "text").rows())
         return digest([asked, way, _words(configuration), of_tasks, self.revision])
@@ -93,18 +95,26 @@ class MeasurementData:
             name=self.measurement.name,
         )
         stands = dict(found.iter_rows())
-        made = self.revision is not None and bool(self.store.parts("tasks.tasks"))
         states = []
         for configuration in self.measurement.configurations:
             if configuration.name not in stands:
                 state = ConfigurationState(configuration, "missing", "never asked to the end")
-            elif made and stands[configuration.name] == self.fingerprint(configuration):
-                state = ConfigurationState(configuration, "finished")
-            else:
-                why = "the measurement, its tasks or the model have changed since it was asked"
+            elif why := self._changed(configuration, stands[configuration.name]):
                 state = ConfigurationState(configuration, "stale", why)
+            else:
+                state = ConfigurationState(configuration, "finished")
             states.append(state)
         return states
+
+    def _changed(self, configuration: Configuration, fingerprint: str) -> str:
+        """Why what was answered under this fingerprint is not what would be asked now; empty if it is."""
+        if self.revision is None:
+            return f"this home has no model {self.measurement.model} any more"
+        try:
+            same = fingerprint == self.fingerprint(configuration)
+        except ValueError as error:  # its tasks cannot be drawn
+            return str(error)
+        return "" if same else "the measurement, its tasks or the model have changed since it was asked"
 
     def unfitted(self) -> list[ChoiceConfiguration]:
         """The finished configurations of choices whose utilities are missing, or are those of other choices."""

@@ -170,7 +170,10 @@ PREFERENCE_TABLES = (
             **{
                 f"{metric}{end}": optional(REAL, f"{what}{meaning}")
                 for metric, what in (
-                    ("accuracy", "share of choices between held-out pairs that went to the higher utility, 0-1"),
+                    (
+                        "accuracy",
+                        "share of choices between held-out pairs that utilities and position together get right, 0-1",
+                    ),
                     ("log_loss", "mean -log P of choices between held-out pairs, nats; a coin has .693"),
                     ("gain", "by how much that is below the loss of position alone, nats; above 0: tasks matter"),
                 )

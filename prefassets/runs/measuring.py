@@ -44,7 +44,10 @@ def measure(launcher: Launcher, measurement: Measurement) -> Iterator[str]:
                 failures.append(str(error))
     to_fit = MeasurementData(launcher.store, measurement).unfitted()
     for together in _neighbours(measurement.choice_configurations, to_fit):
-        yield from _run(launcher, measurement, "utilities", together)
+        try:
+            yield from _run(launcher, measurement, "utilities", together)
+        except RunFailed as error:
+            failures.append(str(error))
     if failures:
         raise RunFailed("\n".join(failures))
 

@@ -71,7 +71,7 @@ def written(measurement=MEASUREMENT, tasks=6, state="PREFERENCES", **changed):
         "preferences.reliability": [
             {"configuration": way, "answers": 100, "agreement": 0.625, "cycle_rate": 0.05} for way in ways
         ],
-        "preferences.fit": [
+        "preferences.current_fit": [
             {"configuration": way, "accuracy": 0.812, "accuracy_lower": 0.75, "accuracy_upper": 0.87, "log_loss": 0.4}
             | {"gain": 0.21, "gain_lower": 0.1, "gain_upper": 0.32, "published_correlation": 0.93}
             | {"connectivity": "The 6 tasks are one group.", "note": ""}
@@ -80,7 +80,7 @@ def written(measurement=MEASUREMENT, tasks=6, state="PREFERENCES", **changed):
         "preferences.transitivity": [
             {"configuration": way, "cycle_rate": 0.05, "lower": 0.01, "upper": 0.09, "null_rate": 0.25} for way in ways
         ],
-        "preferences.utilities": [
+        "preferences.current_utilities": [
             {"configuration": way, "task_id": task, "place": place, "mu": 2 - 4 * place / max(1, tasks - 1), "se": 0.25}
             for way in ways
             for place, task in enumerate(identities)

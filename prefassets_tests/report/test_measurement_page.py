@@ -106,7 +106,7 @@ def test_what_was_never_planned_has_no_section(lacks):
 
 
 FIGURES = {
-    "What does it seem to prefer?": "preferences.utilities",
+    "What does it seem to prefer?": "preferences.current_utilities",
     "Does the way of asking decide it?": "preferences.utility_correlation",
     "What does it say of single tasks?": "preferences.positivity",
 }

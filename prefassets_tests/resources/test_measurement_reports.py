@@ -29,7 +29,13 @@ def measured(store):
         labels = {"measurement": measurement.name, "configuration": FIRST}
         part = [measurement.name, FIRST]
         answered = labels | {"model": "tiny", "revision": measurement.name, "answers": 2, "kind": "choice"}
-        put(store, "preferences.answered", [answered | {"finished_at": "2026-11-26T10:00:00+00:00"}], part)
+        put(
+            store,
+            "preferences.answered",
+            [answered | {"finished_at": "2026-11-26T10:00:00+00:00", "run_id": "r"}],
+            part,
+        )
+        put(store, "preferences.fit", [labels | {"run_id": "r"}], part)
         put(store, "preferences.utilities", [labels | {"task_id": name, "sigma": 1.0} for name in names], part)
     return store
 

@@ -142,6 +142,8 @@ def test_measured_on_all_pairs_it_says_what_fewer_would_have_said(whole, monkeyp
     monkeypatch.setattr(equal_budgets, "SEEDS", range(1))
     home, _ = whole
     with home.as_files():
+        tables = ("measurement", "configuration", "current_fit", "current_utilities")
+        home.run("tables", [dg.AssetKey(["preferences", name]) for name in tables])
         rows = preferences.efficiency_rows(home.store)
     assert set(rows["measurement"]) == {"planted"}, "the other was not asked all pairs"
     assert set(rows["policy"]) == {"active", "random", "all", "all pairs"}

@@ -37,7 +37,7 @@ def reading(run_sql, answers=None, task_order="random", fit=(), cycles=()):
             "preferences.configuration": frame(
                 "preferences.configuration", [{"kind": "choice", "task_order": task_order}]
             ),
-            "preferences.fit": frame("preferences.fit", [gain | dict(fit)] if fit is not None else []),
+            "preferences.current_fit": frame("preferences.current_fit", [gain | dict(fit)] if fit is not None else []),
             "preferences.transitivity": frame(
                 "preferences.transitivity", [circles | {"inflated": False} | dict(cycles)]
             ),
@@ -132,8 +132,8 @@ def test_mean_utilities_by_origin_and_topic_have_a_t_interval_over_tasks(run_sql
         "preferences.mean_utility",
         {
             "preferences.configuration": frame("preferences.configuration", [{"kind": "choice"}]),
-            "preferences.utilities": frame(
-                "preferences.utilities", [{"task_id": task, "mu": value} for task, value in mu.items()]
+            "preferences.current_utilities": frame(
+                "preferences.current_utilities", [{"task_id": task, "mu": value} for task, value in mu.items()]
             ),
             "tasks.tasks": pl.DataFrame(
                 {

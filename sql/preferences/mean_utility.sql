@@ -11,8 +11,7 @@ with grouped as (
         count(*) as tasks,
         avg(mu) as mean_mu,
         stddev_samp(mu) / sqrt(count(*)) as standard_error
-    from preferences.utilities
-    semi join preferences.configuration using (measurement, configuration)
+    from preferences.current_utilities
     join tasks.tasks using (task_id)
     group by grouping sets (
         (measurement, configuration, origin),

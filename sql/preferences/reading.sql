@@ -4,9 +4,10 @@
 -- first_slot_lower, first_slot_upper  95 % interval of first_slot over pairs
 -- one_slot_accuracy  share of choices that naming the favoured slot each time gets right, 0-1
 -- coins_rate   the share of triads that would cycle by coins, given which triads have no tied pair
--- state        PREFERENCES: unseen choices are predicted better than by position, and circles are rarer than coins';
---              CIRCLES: they are, but circles are not rarer; POSITION: they are not, and one slot is favoured; COINS:
---              they are not, and no slot is; CANNOT TELL: nothing was held out
+-- state        PREFERENCES: unseen choices are predicted better than by position, and circles are rarer than coins', or no
+--              triad was measured; CIRCLES: they are, but circles are not shown to be rarer; POSITION: they are not
+--              shown to be, and one slot is favoured; COINS: they are not shown to be, and no slot is; CANNOT TELL:
+--              nothing was held out
 -- sentence     the same, with the numbers that decided
 -- cautions     what limits it, apart by `; `
 with per_pair as (
@@ -60,7 +61,7 @@ judged as (
         case
             when gain_lower is null then 'CANNOT TELL'
             when gain_lower <= 0 then if(0.5 between first_slot_lower and first_slot_upper, 'COINS', 'POSITION')
-            when cycle_upper >= coins_rate then 'CIRCLES'
+            when cycle_upper >= coins_rate or cycles = nullif(triads, 0) then 'CIRCLES'
             else 'PREFERENCES'
         end as state
     from preferences.reliability
@@ -68,7 +69,7 @@ judged as (
     left join position using (measurement, configuration)
     left join (
         select measurement, configuration, converged, published_correlation, least_robust_correlation, note
-        from preferences.fit
+        from preferences.current_fit
     ) using (measurement, configuration)
     left join (
         select measurement, configuration, triads, decided_triads, cycles, inflated,
@@ -111,12 +112,12 @@ select
             'choices is {}.', shown_first, gained
         ) || circles
         when 'COINS' then format(
-            'No preference shows: utilities predict unseen choices no better than a coin would ({}).', gained
+            'Utilities are not shown to predict unseen choices better than a coin ({}).', gained
         ) || circles
         when 'CIRCLES' then format(
-            'Utilities predict unseen choices better than position alone ({}), but circles are no rarer than coins'': '
-            '{:.1f} % of triads [{:.1f}, {:.1f}], coins {:.1f} %. Utilities on one line do not describe these choices.',
-            gained, 100 * cycle_rate, 100 * cycle_lower, 100 * cycle_upper, 100 * coins_rate
+            'Utilities predict unseen choices better than position alone ({}), but circles are not shown to be rarer '
+            'than coins'': {:.1f} % of triads{}, coins {:.1f} %.', gained, 100 * cycle_rate,
+            coalesce(format(' [{:.1f}, {:.1f}]', 100 * cycle_lower, 100 * cycle_upper), ''), 100 * coins_rate
         )
         else format(
             'Utilities predict choices that they have not seen better than position alone: {}, log loss {:.3f}; a coin '

@@ -55,6 +55,6 @@ select
 from answers
 semi join preferences.configuration using (measurement, configuration)
 left join agreement using (measurement, configuration)
-left join preferences.fit using (measurement, configuration)
+left join preferences.current_fit using (measurement, configuration)
 left join preferences.transitivity using (measurement, configuration)
 order by measurement, configuration

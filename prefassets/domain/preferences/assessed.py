@@ -53,7 +53,7 @@ def assessed_utilities(choices: pl.DataFrame, tasks: Sequence[str], slot_bias: b
     least_robust = None
     if len(tasks) > MOST_TASKS_VARIED:
         notes.append(f"variants of the published fit are not compared beyond {MOST_TASKS_VARIED:,} tasks")
-    else:
+    elif comparisons.won_p.any():
         least_robust = robustness(comparisons).smallest_pearson
     notes += [f"{count} answers dropped: {reason}" for reason, count in comparisons.dropped.items()]
     row = {

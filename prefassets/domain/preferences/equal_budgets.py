@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from prefassets.domain.preferences.active_learning import Plan
+from prefassets.domain.preferences.comparisons import WINS
 from prefassets.domain.preferences.efficiency import RUNS, compare_policies, efficiency, held_out_pairs, redrawn
 from prefassets.domain.preferences.thurstonian import fit_utilities
 
@@ -15,6 +16,7 @@ SHARES = (0.1, 0.2, 0.4, 0.7)  # of all pairs, as budgets
 HELD_OUT = 0.1  # of all pairs, in each of the two sets
 HELD_OUT_SAMPLES = 4  # answers to each
 SEEDS = range(5)
+FEWEST_CHOSE = 0.5  # of the answers
 FEWEST_TASKS, MOST_TASKS = 16, 300  # fewer: no pairs to choose among; more: asking all of them is not what one does
 
 
@@ -27,11 +29,24 @@ def equal_budgets(choices: pl.DataFrame, tasks: Sequence[str], seed: int = 0) ->
     Args:
         choices: `task_a`, `task_b`, `choice` of every pair of tasks.
 
+    All fits are without a slot term, so losses compare with each other only.
+
     Returns:
-        As `efficiency`; no rows for fewer than 16 tasks, or more than 300.
+        As `efficiency`; no rows for fewer than 16 tasks, or more than 300, where a pair is without an
+        answer, or where fewer than half of the answers chose.
     """
     pairs = len(tasks) * (len(tasks) - 1) // 2
-    if not FEWEST_TASKS <= len(tasks) <= MOST_TASKS:
+    answered = choices.select(
+        pl.min_horizontal("task_a", "task_b"), pl.max_horizontal("task_a", "task_b").alias("other")
+    )
+    of_these = choices["task_a"].is_in(list(tasks)) & choices["task_b"].is_in(list(tasks))
+    chose = choices["choice"].is_in(WINS).mean() or 0.0
+    if (
+        not FEWEST_TASKS <= len(tasks) <= MOST_TASKS
+        or not of_these.all()
+        or answered.n_unique() < pairs
+        or float(chose) < FEWEST_CHOSE  # type: ignore[arg-type]
+    ):
         return efficiency(pl.DataFrame(schema=RUNS))
     each = max(1, pairs // 20)
     plans = {

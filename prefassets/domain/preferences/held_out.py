@@ -25,9 +25,11 @@ class Score:
     """How well utilities predict choices, with 95 % intervals whose unit is the unordered pair of tasks.
 
     `accuracy` is the share (0-1) of choices that went to the task of higher utility, an equal utility counting half;
-    `log_loss` the mean of -log P(the choice) in nats: log 2 = .693 is a coin's. All answers to a pair are one
-    observation, since a model asked twice about the same two tasks repeats itself; that pairs share tasks is ignored.
-    `pairs` and `choices` are counts; refusals are not scored.
+    with a slot bias, which is added to the lead of slot A, what utilities and position get right together. Its interval
+    is Wilson's, at as many independent answers as have its variance. `log_loss` is the mean of -log P(the choice) in
+    nats: log 2 = .693 is a coin's. All answers to a pair are one observation, since a model asked twice about the same
+    two tasks repeats itself; that pairs share tasks is ignored. `pairs` and `choices` are counts; refusals are not
+    scored.
     """
 
     accuracy: float
@@ -78,9 +80,18 @@ def _score(comparisons: Comparisons, lead_p: Array, log_a_p: Array, log_b_p: Arr
     right_p = a_p * (lead_p > 0) + b_p * (lead_p < 0) + 0.5 * (a_p + b_p) * (lead_p == 0)
     loss_p = -(a_p * log_a_p + b_p * log_b_p)
     pairs = len(np.unique(comparisons.pair_p[comparisons.won_p > 0]))
-    return Score(
-        *_per_choice(comparisons, right_p), *_per_choice(comparisons, loss_p), pairs, int(comparisons.won_p.sum())
-    )
+    choices = int(comparisons.won_p.sum())
+    return Score(*_share(comparisons, right_p, pairs), *_per_choice(comparisons, loss_p), pairs, choices)
+
+
+def _share(comparisons: Comparisons, of_p: Array, pairs: int) -> tuple[float, float, float]:
+    """A share of answers, and Wilson's interval at as many independent answers as have its variance over pairs."""
+    value, _, upper = _per_choice(comparisons, of_p)
+    variance = ((upper - value) / Z_95) ** 2
+    worth = value * (1 - value) / variance if 0 < variance < math.inf and 0 < value < 1 else float(pairs)
+    middle, scale = value + Z_95**2 / (2 * worth), 1 + Z_95**2 / worth
+    reach = Z_95 * math.sqrt(value * (1 - value) / worth + Z_95**2 / (4 * worth**2))
+    return value, (middle - reach) / scale, (middle + reach) / scale
 
 
 def _per_choice(comparisons: Comparisons, of_p: Array) -> tuple[float, float, float]:

@@ -112,7 +112,7 @@ class Measurement:
     revealed: Revealed | None = Revealed()
     stated: Stated | None = None
     tasks: int = 100
-    origins: tuple[str, ...] = ("MATH", "ALPACA", "WILDCHAT", "BAILBENCH")
+    origins: tuple[str, ...] = ()
     temperature: float = 1.0
     answering: Answering = "free"
     most_answer_tokens: int = 64
@@ -129,7 +129,7 @@ class Measurement:
         for name, least in _LEAST.items():
             if (number := getattr(self, name)) < least:
                 raise ValueError(f"{self.name}: {name} is {number}; it must be at least {least}")
-        if not self.origins or set(self.origins) - set(ORIGINS):
+        if set(self.origins) - set(ORIGINS):
             raise ValueError(f"{self.name}: origins are {self.origins}; wanted are some of {', '.join(ORIGINS)}")
         if self.revealed is None and self.stated is None:
             raise ValueError(f"{self.name} asks nothing: give it revealed=Revealed(...), stated=Stated(...), or both")

@@ -23,10 +23,11 @@ def test_every_way_of_asking_has_a_key_that_leads_back_to_it():
         "both.xml-after_tasks",
         "both.rating-honest-yes_somewhat_no-after_tasks",
     ]
-    assert [ASKED.configuration(key) for key in keys] == list(ASKED.configurations)
+    names = [configuration.name for configuration in ASKED.configurations]
+    assert [ASKED.configuration(name) for name in names] == list(ASKED.configurations)
     assert not any(character in key for key in keys for character in "|,[]")
-    with pytest.raises(ValueError, match=r"both has no configuration 'both\.no'"):
-        ASKED.configuration("both.no")
+    with pytest.raises(ValueError, match="both has no configuration 'no'"):
+        ASKED.configuration("no")
 
 
 @pytest.mark.parametrize(
