@@ -18,6 +18,7 @@ from prefassets.domain.preferences import equal_budgets
 from prefassets.domain.preferences.active_learning import Plan
 from prefassets.domain.preferences.measurement import Stated
 from prefassets.resources.measuring import MeasurementData
+from prefassets.resources.sql_tables import sql_tables
 from prefassets.resources.store import Store
 from prefassets.runs.runs import RunFailed
 from prefassets_tests.loopback.endpoint import NONSENSE, REFUSAL, Endpoint, Planted, refused, slow, truncated
@@ -142,8 +143,9 @@ def test_measured_on_all_pairs_it_says_what_fewer_would_have_said(whole, monkeyp
     monkeypatch.setattr(equal_budgets, "SEEDS", range(1))
     home, _ = whole
     with home.as_files():
-        tables = ("measurement", "configuration", "current_fit", "current_utilities")
-        home.run("tables", [dg.AssetKey(["preferences", name]) for name in tables])
+        home.run("files", [dg.AssetKey(["preferences", name]) for name in ("measurement", "configuration")])
+        for table in ("preferences.current_fit", "preferences.current_utilities"):
+            home.store.replace(table, home.store.query(sql_tables()[table].sql))
         rows = preferences.efficiency_rows(home.store)
     assert set(rows["measurement"]) == {"planted"}, "the other was not asked all pairs"
     assert set(rows["policy"]) == {"active", "random", "all", "all pairs"}
