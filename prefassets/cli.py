@@ -742,51 +742,69 @@ def utilities(
 
 
 def print_preferences(store: "Store", measurement: Measurement, form: str) -> None:
-    """Print how far the choices of a measurement can be believed: as a table, then each configuration in a sentence."""
+    """Print how far the choices of a measurement can be believed, then how positive its ratings are.
+
+    For programs, the rows of choices; those of ratings where it asks for no choices.
+    """
     from prefassets.resources.measuring import MeasurementData
 
-    rows = store.query(
-        "select * exclude (measurement, first_slot, connectivity), first_slot from preferences.reliability"
-        " join (select measurement, configuration, state, sentence, cautions from preferences.reading)"
-        " using (measurement, configuration) where measurement = $name",
+    choices = store.query(
+        "from preferences.reliability join (select measurement, configuration, state, sentence, cautions"
+        " from preferences.reading) using (measurement, configuration) where measurement = $name",
         name=measurement.name,
     )
-    if form == "table":
-        show(
-            rows.select(
-                "configuration",
-                "answers",
-                "chosen",
-                "first_slot",
-                "agreement",
-                _with_interval(
-                    rows,
-                    "right, by utilities and position [95 %]",
-                    "accuracy",
-                    "accuracy_lower",
-                    "accuracy_upper",
-                    ".2f",
-                ),
-                _with_interval(rows, "beyond position, nats [95 %]", "gain", "gain_lower", "gain_upper", ".3f"),
-                "cycle_rate",
-                "null_rate",
-                "expected_rate",
-                "state",
+    ratings = store.query("from preferences.positivity where measurement = $name", name=measurement.name)
+    of_whom = f"of {measurement.model}, {store.source().of_tasks}"
+    if form != "table":
+        show(choices if measurement.choice_configurations else ratings, form)
+    elif measurement.choice_configurations:
+        _show_choices(choices, f"{measurement.name}: choices {of_whom}")
+    if form == "table" and measurement.rating_configurations:
+        _show_ratings(ratings, f"{measurement.name}: ratings {of_whom}")
+    states = MeasurementData(store, measurement).states()
+    if unfinished := sum(state.state != "finished" for state in states):
+        told = f"prefassets measure {measurement.name} --list"
+        click.echo(f"{unfinished} of {len(states)} configurations are not finished: {told}", err=True)
+
+
+def _show_choices(rows: pl.DataFrame, title: str) -> None:
+    show(
+        rows.select(
+            "configuration",
+            "answers",
+            "chosen",
+            "first_slot",
+            "agreement",
+            _with_interval(rows, "right [95 %]", "accuracy", "accuracy_lower", "accuracy_upper", ".2f"),
+            _with_interval(rows, "beyond position, nats [95 %]", "gain", "gain_lower", "gain_upper", ".3f"),
+            "cycle_rate",
+            "null_rate",
+            "expected_rate",
+            "state",
+        ),
+        "table",
+        title,
+    )
+    for name, sentence in rows.select("configuration", "sentence").iter_rows():
+        _say_wrapped(f"{name}: {sentence}")
+
+
+def _show_ratings(rows: pl.DataFrame, title: str) -> None:
+    sides = ("positive", "middle", "negative")
+    show(
+        rows.select(
+            "framing",
+            "options",
+            pl.col("when_asked").alias("asked"),
+            pl.format("{} of {}", "valid", "asked").alias("answers"),
+            *(
+                _with_interval(rows, f"{side} [95 %]", f"{side}_share", f"{side}_lower", f"{side}_upper", ".2f")
+                for side in sides
             ),
-            "table",
-            f"{measurement.name}: choices of {measurement.model} between {store.source().of_tasks}",
-        )
-        for name, sentence in rows.select("configuration", "sentence").iter_rows():
-            _say_wrapped(f"{name}: {sentence}")
-    else:
-        show(rows, form)
-    unfinished = [state for state in MeasurementData(store, measurement).states() if state.state != "finished"]
-    if unfinished:
-        of = len(measurement.configurations)
-        click.echo(
-            f"{len(unfinished)} of {of} configurations are not finished: prefassets measure {measurement.name} --list",
-            err=True,
-        )
+        ),
+        "table",
+        title,
+    )
 
 
 @cli.command()

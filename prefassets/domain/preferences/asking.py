@@ -1,4 +1,4 @@
-"""Requests and their answers, by content: what was asked once is never asked again, whoever answers it."""
+"""Requests and their answers, by content: what a configuration asked once, it never asks again."""
 
 import hashlib
 import json
