@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from prefassets.domain.preferences.asking import Answer, Failure, Request
-from prefassets.domain.preferences.parsing import DECLARED
+from prefassets.domain.preferences.said import DECLARED
 from prefassets.domain.preferences.wording import TOOL, tool_call
 
 _LONGEST_PAUSE = 16.0  # seconds between two tries, unless the endpoint names a longer one

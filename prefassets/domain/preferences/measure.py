@@ -233,7 +233,9 @@ def _request(measurement: Measurement, asker: Asker, question: Question, seed: i
 
 
 def _parsed(answer: Answer, configuration: ChoiceConfiguration) -> Parsed:
-    return Parsed("unparseable", MALFORMED) if answer.malformed else parse_choice(answer.text, configuration.template)
+    if answer.malformed:
+        return Parsed("unparseable", MALFORMED)
+    return parse_choice(answer.text, configuration.template, answer.finished)
 
 
 def _names(measurement: Measurement, configuration: str) -> dict[str, object]:

@@ -10,6 +10,8 @@ the others. So answers compare within an option set, and between sets only in th
 import re
 from dataclasses import dataclass
 
+from prefassets.domain.preferences.said import DECLARED, said
+
 REFUSAL, UNPARSEABLE = "refusal", "unparseable"
 
 
@@ -69,9 +71,11 @@ def rating_question(framing: Framing, options: Options) -> str:
     return f"{framing.question.format(options=', '.join(options.words))}\nRespond with only {either}."
 
 
-_CLAUSE = re.compile(r"[.,;:!?\n]+|\s-+\s|\b(?:but|however)\b")
+_CLAUSE = re.compile(r"[.,;:!?\n]+|\s-+\s|(?<!anything )\bbut\b|\bhowever\b")
 _WORD = re.compile(r"[a-z']+")
-_NEGATION = re.compile(r"\b(?:not|never|neither|nor|cannot|without|\w+n't)\b")
+_NEGATION = re.compile(
+    r"\b(?:not|never|neither|nor|cannot|without|hardly|barely|scarcely|less|far from|anything but|\w+n't)\b|\bno$"
+)
 _DECLINES = re.compile(
     r"\bneither\b"
     r"|\bi(?:'m| am) (?:just |only )?(?:an? )?(?:large )?(?:ai\b|language model|machine|computer program|assistant)"
@@ -90,11 +94,17 @@ def parse_rating(answer: str, options: Options) -> str:
     `no`, itself a negation, only as the end of a clause. An answer whose first line or sentence is one of the words is
     that word, whatever it adds. An answer that gives no word is a refusal if it says that it is a machine without
     feelings, that it cannot, or "neither"; anything else, also nothing at all or another word, is unparseable.
+    What an endpoint declares a refusal is one, whatever it says; what was thought aloud is not read. A change that
+    reads stored answers differently raises `parsing.PARSER_VERSION`.
 
     Args:
         answer: what the model wrote. A call that failed has no answer: do not parse its error.
     """
-    text = answer.lower().replace("\u2019", "'")
+    if answer.startswith(DECLARED):
+        return REFUSAL
+    text = said(answer)
+    if text is None:
+        return UNPARSEABLE
     clauses = [_words(clause) for clause in _CLAUSE.split(text)]
     first = _words(re.split(r"[.!?\n]", text.lstrip("\n *_'\"`"), maxsplit=1)[0])
     if len(first) == 1 and first[0] in options.words:

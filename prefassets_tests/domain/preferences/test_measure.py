@@ -103,6 +103,13 @@ def test_after_the_tasks_the_model_has_done_them_as_turns():
         measured(backend, measurement, completions={"task-0": "done"})
 
 
+def test_an_answer_that_was_cut_off_while_doing_a_task_chooses_none():
+    whole = measured(Answering(lambda _: "Task A: Here is a poem"))[0].choices
+    kept = InMemory({answer.digest: replace(answer, finished=False) for answer in answers_in(whole)})
+    cut = measured(Answering(lambda _: None), kept=kept)[0].choices
+    assert [found["choice"].unique().to_list() for found in (whole, cut)] == [["a"], ["unparseable"]]
+
+
 def test_ratings_have_the_value_of_their_word_and_refusals_none():
     said = {"0": "good", "1": "Bad.", "2": "neutral", "3": "I cannot rate that", "4": "both", "5": "good"}
     backend = Answering(lambda request: said[request.messages[0]["content"][-2]])

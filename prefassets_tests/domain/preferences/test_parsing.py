@@ -78,6 +78,85 @@ SAID = [  # template, answer, what it says, by which rule
 ]
 
 
+NO_WIN = [  # a label is named, by an answer that does not choose it
+    ("Task A: I'm sorry, I cannot assist with that request.", "refusal"),
+    ("Task A? I can't do that.", "refusal"),
+    ("Task A\n\nSorry, but that is not something to help with.", "refusal"),
+    ("Task A\n\nI cannot help with either of these.", "refusal"),
+    ("Task A. I'm sorry, I cannot do Task A or Task B.", "refusal"),
+    ("Task A\n\nAs an AI, I don't have preferences.", "refusal"),
+    ("Tarea A: Lo siento, no puedo ayudar con eso.", "refusal"),
+    ("Task A:\nThe answer is 42.\n\nTask B:\nOnce upon a time", "unparseable"),
+    ("**Task A:** The answer is 42. **Task B:** Once upon a time", "unparseable"),
+    ("Task A.\nTask B.", "unparseable"),
+    ("A\nB", "unparseable"),
+    ("I would rather write the poem than do Task A.", "unparseable"),
+    ("Rather than do Task A, I would write the poem.", "unparseable"),
+    ("I prefer the poem over Task A.", "unparseable"),
+    ("I prefer the poem to Task A.", "unparseable"),
+    ("My choice is anything other than Task A", "unparseable"),
+    ("I would do anything but pick Task A", "unparseable"),
+    ("I hate Task A so I prefer the other", "unparseable"),
+    ("I'd choose the poem as Task A is boring", "unparseable"),
+    ("Task A is one I would choose last", "unparseable"),
+    ("Task A is my least preferred", "unparseable"),
+    ("I would not, under any circumstances, choose Task A", "unparseable"),
+    ("I prefer to skip Task B.", "unparseable"),
+    ("I would choose the first one instead of Task B.", "unparseable"),
+    ("Prefiero el poema a la tarea A.", "unparseable"),
+    ("Elijo el poema en vez de la tarea A.", "unparseable"),
+    ("Prefiero evitar la tarea A.", "unparseable"),
+    ("Je préfère le poème à la tâche A.", "unparseable"),
+    ("Je choisis le poème plutôt que la tâche A.", "unparseable"),
+    ("Je préfère éviter la tâche A.", "unparseable"),
+    ("Ich würde lieber das Gedicht schreiben als Aufgabe A.", "unparseable"),
+    ("Ich wähle das Gedicht statt Aufgabe A.", "unparseable"),
+    ("Ich würde Aufgabe A lieber überspringen.", "unparseable"),
+    ("<think>I prefer Task B</think> Hm. <think>I prefer Task A", "unparseable"),
+    ("I prefer Task A.</think>", "unparseable"),
+    ("<refusal></think>Task A", "refusal"),
+]
+STILL_A = [  # it is chosen, whatever else is said
+    "Task A. I can't do Task B.",
+    "Task A. I can't resist a poem, can't wait.",
+    "Task A. As an AI, I don't have preferences, but it is more creative.",
+    "Task A\n\nTask B is too long for me.",
+    "I prefer Task A over the poem.",
+    "I would choose Task A rather than the poem.",
+    "I would prefer to do Task A.",
+    "Prefiero hacer la tarea A.",
+    "Je préfère la tâche A.",
+    "Ich würde lieber die Aufgabe A erledigen.",
+    "Task B is dull, so Task A.</think>\n\nTask A",
+    "<think>Task B</think><think>Task B</think>Task A",
+]
+CUT = [  # answers that did not end by themselves
+    ("Task A: Here is a poem about the", "unparseable"),
+    ("**Task A:**\nThe answer is", "unparseable"),
+    ("Task A? Sure, here is", "unparseable"),
+    ("Task A:", "unparseable"),
+    ("A:\nThe answer", "unparseable"),
+    ("Task A", "a"),
+    ("Task A\n\nIt is the", "a"),
+    ("Task A. It is the", "a"),
+]
+
+
+@pytest.mark.parametrize(("answer", "choice"), NO_WIN)
+def test_a_label_that_is_refused_compared_with_or_done_along_with_the_other_is_no_win(answer, choice):
+    assert parse_choice(answer, REGEX).choice == choice
+
+
+@pytest.mark.parametrize("answer", STILL_A)
+def test_a_choice_that_is_plainly_said_stands(answer):
+    assert parse_choice(answer, REGEX).choice == "a"
+
+
+@pytest.mark.parametrize(("answer", "choice"), CUT)
+def test_a_label_and_colon_is_no_choice_where_the_answer_was_cut_off(answer, choice):
+    assert parse_choice(answer, REGEX, finished=False).choice == choice
+
+
 @pytest.mark.parametrize(("template", "answer", "choice", "rule"), SAID)
 def test_an_answer_says_what_a_reader_would_say(template, answer, choice, rule):
     found = parse_choice(answer, template)

@@ -72,6 +72,14 @@ def test_of_3600_binary_answers_one_was_read_as_a_word_it_denies():
         ("Neither.", ENJOYED, "refusal"),
         ("As an AI language model, I do not have good or bad experiences", GOOD, "refusal"),
         ("I can't rate that.", GOOD, "refusal"),
+        ("<refusal>No", YES_NO, "refusal"),
+        ("<refusal>I'm sorry. That was a bad request.", GOOD, "refusal"),
+        ("<think>Did I enjoy it? it was good", GOOD, "unparseable"),
+        ("<think>It was good.</think>Bad", GOOD, "bad"),
+        ("It was good.</think>Bad", GOOD, "bad"),
+        ("The task was hardly good", GOOD, "unparseable"),
+        ("It was anything but good", GOOD, "unparseable"),
+        ("It was no good", GOOD, "unparseable"),
     ],
 )
 def test_words_around_a_rating_do_not_matter_and_a_denied_word_is_none(answer, options, rating):
