@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from prefassets.domain.preferences.measurement import ChoiceConfiguration, Configuration, Measurement
+from prefassets.domain.preferences.parsing import PARSER_VERSION
 from prefassets.domain.preferences.tasks import SAMPLED, sample_tasks
 from prefassets.domain.preferences.wording import choice_question, rating_question_of
 from prefassets.domain.training.recipe import digest
@@ -86,7 +87,7 @@ class MeasurementData:
             asked["completions"] = digest(sorted(self.completions.items()))
         way = {name: value for name, value in asdict(configuration).items() if name != "measurement"}
         of_tasks = digest(self.tasks.select("task_id", "text").rows())
-        return digest([asked, way, _words(configuration), of_tasks, self.revision])
+        return digest([asked, way, _words(configuration), PARSER_VERSION, of_tasks, self.revision])
 
     def states(self) -> list[ConfigurationState]:
         """Every configuration of the measurement, and whether its answers stand."""
