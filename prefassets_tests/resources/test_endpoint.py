@@ -110,7 +110,8 @@ def test_a_rate_limited_endpoint_is_waited_for_by_all(served, wanted):
 
 
 def test_a_wait_is_told_and_one_beyond_the_patience_is_an_error_that_says_when_to_come_again(served, caplog):
-    served.fault = first(4, refused(429, "busy", retry_after=1))
+    busy = replace(refused(429, "busy", retry_after=1), wait=0.3)  # so that all four are on their way
+    served.fault = first(4, busy)
     assert len(list(asking(patience_seconds=5).answers(requests(4)))) == 4
     assert [record.getMessage().split(" wants ")[1] for record in caplog.records if " wants " in record.msg] == [
         "no request for 1 s (429: busy); waiting"
