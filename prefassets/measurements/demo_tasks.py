@@ -7,7 +7,9 @@ from prefassets.domain.preferences.measurement import Measurement, Revealed, Sta
 from prefassets.domain.preferences.rating_questions import FRAMINGS, OPTIONS
 from prefassets.domain.preferences.template import Template
 
-NUMBERED = Template(task_label_names="number")  # after "Task ", the model writes an A whatever it is asked
+NUMBERED = Template(
+    task_label_names="number"
+)  # after "Task ", the model writes an A whatever it is asked: see the last
 
 MEASUREMENT = Measurement(
     name="demo_tasks",
@@ -26,6 +28,7 @@ MEASUREMENT = Measurement(
             replace(NUMBERED, response_format="xml"),
             replace(NUMBERED, task_order="canonical"),
             replace(NUMBERED, task_order="reversed"),
+            Template(),
         ),
         plan=Plan(policy="all", samples=2),
     ),

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
@@ -22,8 +23,10 @@ from prefassets.domain.preferences.said import DECLARED
 from prefassets.domain.preferences.wording import TOOL, tool_call
 
 _LONGEST_PAUSE = 16.0  # seconds between two tries, unless the endpoint names a longer one
+_WORTH_TELLING = 1.0  # seconds that an endpoint wants to be left alone
 _MOST_FAILED = 8  # requests in a row, at least
 _MOST_TOLD = 300  # characters of what an endpoint said
+_MODERATED = re.compile(r"moderat|flagged|policy|content[ _-]?filter", re.IGNORECASE)
 _logger = logging.getLogger(__name__)
 
 
@@ -39,13 +42,16 @@ class Endpoint:
     """A served model as a backend.
 
     A request that gets 408, 409, 429, 5xx, no connection, or no answer in time is sent again, after a pause that grows,
-    or that the endpoint asks for: then all requests wait. What is answered is yielded as it comes.
+    or that the endpoint asks for: then all requests wait. What is answered is yielded as it comes. Where the endpoint
+    will not have a request for what is in it (too long, or its filter takes offence), what it says of it is the answer,
+    a malformed one: the next run would be told the same.
 
     Args:
         model: the name under which it is served.
         requests_at_once: sent at the same time.
         request_seconds: after which one is given up and sent again.
-        patience_seconds: for which a request is sent again before it has failed.
+        patience_seconds: for which a request is sent again before it has failed; the endpoint is never waited for
+            longer at once.
     """
 
     def __init__(
@@ -67,18 +73,27 @@ class Endpoint:
     def answers(self, requests: Sequence[Request]) -> Iterator[Answer | Failure]:
         """One answer or failure for each request, as they finish.
 
-        What was sent when asking ends early, by an error or an interrupt, is waited for and yielded: it is paid for.
+        What was sent when asking ends early, by an error of the endpoint or an interrupt while it is waited for, is
+        waited for and yielded: it is paid for. Where it is the consumer that ends (it raises, or closes this), what was
+        sent is waited for too, but nobody takes it any more: it will be asked, and paid for, again.
 
         Raises:
-            EndpointRefused: the key is wrong or lacks a right, there is no such model, or nothing is left to spend.
-            EndpointUnreachable: as many requests in a row as are sent at once, and at least 8, have failed.
+            EndpointRefused: the key is wrong or lacks a right, there is no such model, nothing is left to spend, or the
+                endpoint would have none of the requests that were sent, at least 8 and as many as are sent at once;
+                then none of them has an answer.
+            EndpointUnreachable: as many requests in a row as are sent at once, and at least 8, have failed; or the
+                endpoint asks to be left alone for longer than the patience.
         """
         self._client  # noqa: B018  made once, before threads ask for it
         self._stopped.clear()
-        waiting = iter(requests)
+        self._failed_in_a_row = 0
+        # In no order: where one task is not to be asked about, the questions about it do not all come first, as if the
+        # endpoint would have nothing at all.
+        waiting = iter(random.sample(requests, len(requests)))
+        unwanted: list[_Unwanted] | None = []  # until there is an answer, which shows that it is not all requests
         stop: BaseException | None = None
         with ThreadPoolExecutor(self._at_once) as pool:
-            running: set[Future[Answer | Failure]] = set()
+            running: set[Future[Answer | Failure | _Unwanted]] = set()
             try:
                 while True:
                     while stop is None and len(running) < self._at_once and (request := next(waiting, None)):
@@ -95,9 +110,19 @@ class Endpoint:
                         try:
                             found = future.result()
                             stop = stop or self._nothing_but_failures(found)
-                        except EndpointRefused as error:
+                        except (EndpointRefused, EndpointUnreachable) as error:
                             stop = stop or error
                             continue
+                        if isinstance(found, _Unwanted):
+                            if unwanted is None:
+                                yield found.answer
+                            else:
+                                unwanted.append(found)
+                                stop = stop or self._all_unwanted(unwanted)
+                            continue
+                        if isinstance(found, Answer) and unwanted is not None:
+                            yield from (one.answer for one in unwanted)
+                            unwanted = None
                         yield found
                     if stop is not None:
                         self._stopped.set()
@@ -105,16 +130,31 @@ class Endpoint:
                 self._stopped.set()
         if stop is not None:
             raise stop from None
+        yield from (one.answer for one in unwanted or ())
 
-    def _nothing_but_failures(self, found: Answer | Failure) -> EndpointUnreachable | None:
+    def _nothing_but_failures(self, found: "Answer | Failure | _Unwanted") -> EndpointUnreachable | None:
         """The error to stop with, once it makes no sense to ask on."""
         self._failed_in_a_row = self._failed_in_a_row + 1 if isinstance(found, Failure) else 0
-        if self._failed_in_a_row < max(self._at_once, _MOST_FAILED) or not isinstance(found, Failure):
+        if self._failed_in_a_row < self._most_failed or not isinstance(found, Failure):
             return None
         return EndpointUnreachable(
             f"the endpoint {self._address} failed {self._failed_in_a_row} requests in a row, the last with: "
             f"{found.reason}. What was answered is kept; check the endpoint and start the same again."
         )
+
+    def _all_unwanted(self, unwanted: "Sequence[_Unwanted]") -> EndpointRefused | None:
+        """The error to stop with: so many, and no other, speak of how we ask and not of what is asked."""
+        if len(unwanted) < self._most_failed:
+            return None
+        return EndpointRefused(
+            f"the endpoint {self._address} would have none of {len(unwanted)} requests, the last with: "
+            f"{unwanted[-1].reason}. Nothing of this is kept; see what it says it cannot do (permitted answers, tools, "
+            f"a token limit), change the endpoint or the measurement, and start the same again."
+        )
+
+    @property
+    def _most_failed(self) -> int:
+        return max(self._at_once, _MOST_FAILED)
 
     @cached_property
     def _client(self) -> Any:
@@ -141,7 +181,7 @@ class Endpoint:
     def _address(self) -> str:
         return _safe(str(self._client.base_url).rstrip("/"))
 
-    def _answer(self, request: Request) -> Answer | Failure:
+    def _answer(self, request: Request) -> "Answer | Failure | _Unwanted":
         import openai
 
         began, pause, tries = time.monotonic(), 0.5, 0
@@ -155,6 +195,9 @@ class Endpoint:
                 return _answer_of(request, response.http_response)
             except openai.APIStatusError as error:
                 reason = self._told(error)
+                if _is_about_the_request(error):
+                    text = self._without_key(error.response.text) or reason
+                    return _Unwanted(Answer(digest=request.digest, text=text, malformed=True), reason)
                 self._refuse_what_waiting_does_not_cure(error, reason)
                 if error.status_code not in (408, 409, 429) and error.status_code < 500:
                     return Failure(digest=request.digest, reason=reason)
@@ -163,7 +206,9 @@ class Endpoint:
                 return Failure(digest=request.digest, reason=self._without_key(str(error)))
             except (openai.APIConnectionError, OSError) as error:
                 reason = self._without_key(" ".join(str(told) for told in (error, error.__cause__) if told))
-            pause = self._pause(wanted, pause)
+            if wanted is not None:
+                self._let_all_wait(wanted, reason)
+                pause = wanted
             if time.monotonic() + pause - began > self._patience:
                 waited = time.monotonic() - began
                 return Failure(digest=request.digest, reason=f"{reason} (for {waited:.0f} s, {tries} tries)")
@@ -183,13 +228,20 @@ class Endpoint:
             self._stopped.wait(left + random.uniform(0, 0.1))
         return False
 
-    def _pause(self, wanted: float | None, pause: float) -> float:
-        """Seconds until the next try; what the endpoint wants holds for every request."""
-        if wanted is None:
-            return pause
+    def _let_all_wait(self, wanted: float, reason: str) -> None:
+        """What the endpoint wants, in seconds from now, holds for every request."""
+        if wanted > self._patience:
+            raise EndpointUnreachable(
+                f"the endpoint {self._address} wants to be asked again in {wanted:.0f} s ({reason}), and is waited for "
+                f"for {self._patience:g} s at most. What was answered is kept; start the same again then, or set "
+                f"PREFASSETS_PATIENCE_SECONDS to more than {wanted:.0f} first."
+            )
         with self._lock:
-            self._not_before = max(self._not_before, time.monotonic() + wanted)
-        return wanted
+            now = time.monotonic()
+            is_news = self._not_before <= now
+            self._not_before = max(self._not_before, now + wanted)
+        if is_news and wanted >= _WORTH_TELLING:
+            _logger.warning("%s wants no request for %.0f s (%s); waiting", self._address, wanted, reason)
 
     def _body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -244,6 +296,27 @@ def _safe(address: str) -> str:
     return re.sub("[^/]*@", "...@", address)  # never a password
 
 
+@dataclass(frozen=True)
+class _Unwanted:
+    """What an endpoint says of a request that it will not have, and that in short."""
+
+    answer: Answer
+    reason: str
+
+
+def _is_about_the_request(error: Any) -> bool:
+    """Whether an endpoint will not have this request, whoever sends it and whenever, but may have others."""
+    is_page = error.response.headers.get("content-type", "").startswith("text/html")  # from what stands before it
+    match error.status_code:
+        case 413:
+            return True
+        case 400 | 422:
+            return not is_page
+        case 403:
+            return not is_page and _MODERATED.search(error.response.text) is not None
+    return False
+
+
 class _NoAnswer(Exception):
     """What came back with 200 is from no model."""
 
@@ -256,10 +329,13 @@ def _answer_of(request: Request, response: Any) -> Answer:
     try:
         body = json.loads(text)
         choice = body["choices"][0]
-        message = choice["message"]
-        said = _said(message)
+        why = choice.get("finish_reason")
+        filtered = why == "content_filter"
+        said = _said((choice.get("message") or {}) if filtered else choice["message"])
+        if filtered and not said:
+            said = f"{DECLARED}{why}"
         tokens = (body.get("usage") or {}).get("completion_tokens")
-        finished = choice.get("finish_reason") != "length"
+        finished = why != "length"
         return Answer(digest=request.digest, text=said, tokens=tokens, finished=finished)
     except (ValueError, LookupError, TypeError, AttributeError):
         return Answer(digest=request.digest, text=text, malformed=True)

@@ -7,7 +7,7 @@ from prefassets.resources.table import BOOLEAN, INTEGER, REAL, TEXT, Column, Tab
 MEASUREMENT = Column(TEXT, "the measurement's name")
 CONFIGURATION = Column(TEXT, "one way of asking, unique within its measurement")
 MODEL = Column(TEXT, "`tiny`, a Hugging Face model id, or the name under which an endpoint serves the model")
-REVISION = Column(TEXT, "revision of the model; of an endpoint, the name that its answers give")
+REVISION = Column(TEXT, "revision of the model; of an endpoint, the name that was asked for")
 TASK = Column(TEXT, "the task, as in tasks.tasks")
 ASKED = Column(TEXT, "`before` or `after` the model has done the tasks")
 SAMPLE = Column(INTEGER, "which asking of the same, from 0")
@@ -17,7 +17,7 @@ ANSWERED = {
     "answer": Column(TEXT, "what the model wrote, as it came"),
     "tokens": optional(INTEGER, "tokens of it, where somebody counted"),
     "finished": Column(BOOLEAN, "whether it ended by itself"),
-    "malformed": Column(BOOLEAN, "whether it is no answer of a model but whatever an endpoint sent instead"),
+    "malformed": Column(BOOLEAN, "whether it is no answer of a model but whatever came instead"),
     "digest": Column(TEXT, "digest of everything that was asked: equal content is asked once"),
     "model": MODEL,
     "revision": REVISION,

@@ -109,6 +109,30 @@ def test_a_rate_limited_endpoint_is_waited_for_by_all(served, wanted):
     assert len(early) <= 4, "none but those that were on their way"
 
 
+def test_a_wait_is_told_and_one_beyond_the_patience_is_an_error_that_says_when_to_come_again(served, caplog):
+    busy = replace(refused(429, "busy", retry_after=1), wait=0.3)  # so that all four are on their way
+    served.fault = first(4, busy)
+    assert len(list(asking(patience_seconds=5).answers(requests(4)))) == 4
+    assert [record.getMessage().split(" wants ")[1] for record in caplog.records if " wants " in record.msg] == [
+        "no request for 1 s (429: busy); waiting"
+    ]
+    served.seen.clear()
+    served.fault = lambda number: None if number < 6 else refused(429, "daily limit", retry_after=3600)
+    began, found = time.monotonic(), []
+    with pytest.raises(EndpointUnreachable, match=r"again in 3600 s \(429: daily limit\).*PREFASSETS_PATIENCE_SECONDS"):
+        found.extend(asking(patience_seconds=5).answers(requests(50)))
+    assert time.monotonic() - began < 5
+    assert len([answer for answer in found if isinstance(answer, Answer)]) == 6
+    assert len(served.seen) <= 6 + 4
+
+
+def test_failures_of_one_configuration_do_not_count_against_the_next(served):
+    served.fault = lambda number: refused(424)
+    backend = asking()
+    for _ in range(3):
+        assert len(list(backend.answers(requests(5)))) == 5
+
+
 def test_whatever_passes_is_survived(served):
     served.fault = each(3, refused(500), refused(503), dropped(), cut(), refused(408), slow(3))
     found = list(asking(request_seconds=1).answers(requests(12)))
@@ -130,12 +154,12 @@ def test_a_malformed_answer_is_stored_and_counted(served):
     assert len(served.seen) == 30
 
 
-def test_what_failed_for_good_is_no_answer_and_the_next_run_asks_it_again(served):
-    served.fault = lambda number: refused(400, "context length exceeded") if number in (3, 11) else None
+def test_what_failed_is_no_answer_and_the_next_run_asks_it_again(served):
+    served.fault = lambda number: refused(424, "generation failed") if number in (3, 11) else None
     kept = InMemory()
     choices, asker = measured(asking(), kept=kept)
     assert len(choices) == 28
-    assert set(asker.failures.values()) == {"400: context length exceeded"}
+    assert set(asker.failures.values()) == {"424: generation failed"}
     choices, asker = measured(asking(), kept=kept)
     assert len(choices) == 30
     assert len(served.seen) == 32
@@ -143,10 +167,73 @@ def test_what_failed_for_good_is_no_answer_and_the_next_run_asks_it_again(served
 
 
 @pytest.mark.parametrize(
+    "fault",
+    [
+        refused(400, "context length exceeded by key-of-the-test"),
+        refused(413),
+        loopback.saying("<html>Request Entity Too Large</html>", 413, "text/html"),
+        refused(422, "messages: too long"),
+        refused(403, "Your chosen model requires moderation and your input was flagged"),
+    ],
+)
+def test_what_an_endpoint_will_not_have_is_an_unparseable_outcome_and_is_not_asked_again(served, fault):
+    served.fault = lambda number: fault if number in (0, 3, 11) else None
+    kept = InMemory()
+    choices, asker = measured(asking(), kept=kept)
+    unwanted = choices.filter("malformed")
+    assert len(choices) == 30
+    assert asker.failures == {}
+    assert set(unwanted.select("choice", "rule").iter_rows()) == {("unparseable", "malformed")}
+    assert unwanted["answer"].to_list() == [(fault.content or b"").decode().replace(served.key, "...")] * 3
+    measured(asking(), kept=kept)
+    assert len(served.seen) == 30
+
+
+def test_a_last_question_that_an_endpoint_will_not_have_is_done_with(served):
+    served.fault = lambda number: refused(400, "flagged")
+    found = list(asking().answers(requests(7)))
+    assert [answer.malformed for answer in found] == [True] * 7
+
+
+def test_an_endpoint_that_will_have_no_request_at_all_is_told_and_nothing_is_made_of_it(served):
+    served.fault = lambda number: refused(400, "structured_outputs is not supported")
+    found = []
+    with pytest.raises(EndpointRefused, match=r"none of 8 requests, the last with: 400: structured_outputs is not"):
+        found.extend(asking().answers(requests(50)))
+    assert found == []
+    assert len(served.seen) <= 8 + 4
+
+
+def test_questions_about_one_task_that_is_not_to_be_asked_about_do_not_stop_the_others(served):
+    answer = served.answer
+
+    def moderated(body):
+        said = answer(body)
+        return refused(400, "content_filter") if "Forbidden" in str(body["messages"]) else said
+
+    served.answer = moderated
+    forbidden = [replace(request, messages=({"role": "user", "content": "Forbidden"},)) for request in requests(12)]
+    found = list(asking().answers([*forbidden, *requests(50)]))
+    assert len(found) == 62
+    assert {answer.digest for answer in found if answer.malformed} == {request.digest for request in forbidden}
+
+
+@pytest.mark.parametrize("message", ['"message": {"role": "assistant", "content": null}, ', ""])
+def test_an_answer_that_the_endpoint_filtered_is_a_refusal(served, message):
+    filtered = loopback.saying('{"choices": [{"index": 0, %s"finish_reason": "content_filter"}]}' % message)  # noqa: UP031
+    served.fault = lambda number: filtered if number == 2 else None
+    choices, _ = measured(asking())
+    declined = choices.filter(pl.col("choice") == "refusal")
+    assert declined.select("rule", "malformed").rows() == [("declared", False)]
+
+
+@pytest.mark.parametrize(
     ("fault", "told"),
     [
         (refused(401, "Incorrect API key provided: key-of-the-test"), "refuses the key in OPENAI_API_KEY"),
         (refused(403, "key-of-the-test may not"), "refuses the key in OPENAI_API_KEY"),
+        (loopback.saying("<html>Blocked by policy</html>", 403, "text/html"), "refuses the key in OPENAI_API_KEY"),
+        (refused(402), "nothing is left to spend"),
         (refused(429, "You exceeded your current quota", "insufficient_quota"), "nothing is left to spend"),
     ],
 )

@@ -157,9 +157,9 @@ def test_measured_on_all_pairs_it_says_what_fewer_would_have_said(whole, monkeyp
 def test_where_some_questions_fail_the_run_says_of_what_and_the_next_asks_only_those(served, tmp_path):
     asked_first = TASKS_OF_SMALL  # the model does the tasks
     failing = {asked_first + number for number in (10, 20, 30)}
-    served.fault = lambda number: refused(400, "no such thing") if number in failing else None
+    served.fault = lambda number: refused(424, "no such thing") if number in failing else None
     with measuring_in(tmp_path, SMALL) as home:
-        with pytest.raises(RunFailed, match=r"plain: 3 questions have no answer, e.g. 400: no such thing\nwhat was"):
+        with pytest.raises(RunFailed, match=r"plain: 3 questions have no answer, e.g. 424: no such thing\nwhat was"):
             home.measure()
         assert states(home) == {
             "plain": "missing",
@@ -180,7 +180,7 @@ def test_where_some_questions_fail_the_run_says_of_what_and_the_next_asks_only_t
 
 
 def test_what_asks_after_the_tasks_waits_for_them_and_nothing_else_does(served, tmp_path):
-    served.fault = lambda number: refused(400) if number == 3 else None
+    served.fault = lambda number: refused(424) if number == 3 else None
     with measuring_in(tmp_path, SMALL) as home:
         with pytest.raises(RunFailed, match="completions: 1 question has no answer"):
             home.measure()
@@ -193,7 +193,7 @@ def test_what_asks_after_the_tasks_waits_for_them_and_nothing_else_does(served, 
 
 def test_a_plan_that_chooses_by_answers_waits_for_those_that_failed(served, tmp_path):
     few = planted("few", FEW, templates=(PLAIN,), tasks=8)
-    served.fault = lambda number: refused(400) if number == 5 else None
+    served.fault = lambda number: refused(424) if number == 5 else None
     with measuring_in(tmp_path / "disturbed", few) as home:
         with pytest.raises(RunFailed, match="plain: 1 question has no answer"):
             home.measure()

@@ -47,7 +47,7 @@ class Answer:
 
     `probabilities` are those of the request's permitted answers where they are known. `tokens` is how many were
     written, where somebody counted; `finished` whether the answer ended by itself. A `malformed` one is no answer of a
-    model but whatever an endpoint sent instead, as it came.
+    model but whatever an endpoint sent instead, as it came, or why the request does not fit into the model.
     """
 
     digest: str
@@ -108,6 +108,10 @@ class Asker:
         self.asked = 0  # of the backend
         self._kept = kept
         self._on_answer = on_answer
+
+    def knows(self, request: Request) -> bool:
+        """Whether this was answered before, so that nobody has to be asked."""
+        return request.digest in self._kept.answers
 
     def ask(self, requests: Iterable[Request]) -> dict[str, Answer]:
         """The answer to each request by its digest; those that failed are left out, and in `failures`."""

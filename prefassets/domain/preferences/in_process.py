@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from prefassets.domain.preferences.asking import Answer, Failure, Request
+from prefassets.domain.preferences.asking import Answer, Request
 from prefassets.domain.training.completions import complete
 from prefassets.domain.training.generation import (
     PLACES_AT_ONCE,
@@ -33,8 +33,10 @@ class InProcess:
         self.revision = f"{language_model.revision}:{precision}"
         self._language_model = language_model
 
-    def answers(self, requests: Sequence[Request]) -> Iterator[Answer | Failure]:
+    def answers(self, requests: Sequence[Request]) -> Iterator[Answer]:
         """Each request's answer, in batches of similar length, the longest prompts first.
+
+        To one that does not fit into the model the answer is malformed, and says so: the next run would find the same.
 
         Raises:
             ValueError: the tokenizer has no chat template, or one that does not write what is asked: no tools, or no
@@ -46,7 +48,7 @@ class InProcess:
             length = len(prompts[request.digest]) + self._answer_tokens(request)
             if length > self._places:
                 reason = f"{length} tokens of question and answer do not fit into the model's {self._places}"
-                yield Failure(digest=request.digest, reason=reason)
+                yield Answer(digest=request.digest, text=reason, malformed=True)
             else:
                 fitting.append(request)
         yield from self._drawn([request for request in fitting if request.permitted], prompts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 import polars as pl
@@ -57,7 +58,7 @@ RATINGS = pl.Schema(
     }
 )
 COMPLETIONS = pl.Schema({"measurement": pl.String(), "task_id": pl.String(), "sample": pl.Int64(), **_ANSWERED})
-_TRIES = 3  # for a completion
+_TRIES = 3  # for a completion, in one run
 _QUESTIONS_AT_ONCE = 50_000  # that are in memory, with the tasks' texts
 
 
@@ -181,16 +182,23 @@ def complete_tasks(measurement: Measurement, tasks: pl.DataFrame, asker: Asker) 
     """Let the model do each task once, freely. All configurations that ask after the tasks build on these.
 
     Returns:
-        `COMPLETIONS`, one row per answer. What is no answer of a model is asked for again, up to three times in all
-        (`sample` 0, 1, 2), so a task may have several rows, of which the last is not malformed, or has none.
+        `COMPLETIONS`, one row per answer. What is no answer of a model is asked for again, as the next `sample`, until
+        three new ones are none: then this does not go on, but the next run does. So a task may have several rows, of
+        which the last is not malformed, or has no completion yet.
     """
     free = replace(measurement, answering="free", most_answer_tokens=measurement.most_completion_tokens)
     wanted = dict(tasks.select("task_id", "text").iter_rows())
     rows = []
-    for sample in range(_TRIES):
+    tries = dict.fromkeys(wanted, 0)  # of this run; what is kept is none
+    for sample in count():
         asked = {task: _request(free, asker, task_alone(text), 0, sample) for task, text in wanted.items()}
+        asked = {task: request for task, request in asked.items() if asker.knows(request) or tries[task] < _TRIES}
+        if not asked:
+            break
+        for task, request in asked.items():
+            tries[task] += not asker.knows(request)
         answers = asker.ask(asked.values())
-        found = {task: answers[asked[task].digest] for task in wanted if asked[task].digest in answers}
+        found = {task: answers[request.digest] for task, request in asked.items() if request.digest in answers}
         names = {"measurement": measurement.name, "sample": sample}
         rows += [{**names, "task_id": task, **_columns(answer, asked[task])} for task, answer in found.items()]
         wanted = {task: wanted[task] for task, answer in found.items() if answer.malformed}

@@ -6,7 +6,7 @@ import torch
 
 from prefassets.domain.preferences import in_process
 from prefassets.domain.preferences.active_learning import Plan
-from prefassets.domain.preferences.asking import Asker, Failure, InMemory, Request
+from prefassets.domain.preferences.asking import Asker, InMemory, Request
 from prefassets.domain.preferences.in_process import InProcess
 from prefassets.domain.preferences.measure import complete_tasks, completion_texts, measure_choices, measure_ratings
 from prefassets.domain.preferences.measurement import Measurement, Revealed, Stated
@@ -90,12 +90,12 @@ def test_at_temperature_0_the_likeliest_tokens_are_written(model, backend):
     assert answer.text == model.tokenizer.decode(ids[begin:], skip_special_tokens=True)
 
 
-def test_what_does_not_fit_into_the_model_is_a_failure_and_the_rest_is_answered(backend):
+def test_what_does_not_fit_into_the_model_is_malformed_and_the_rest_is_answered(backend):
     long = request("thing " * 5_000, permitted=("Task A", "Task B"))
     found = {answer.digest: answer for answer in backend.answers([long, request()])}
-    assert isinstance(found[long.digest], Failure)
-    assert "do not fit into the model's 4096" in found[long.digest].reason
-    assert found[request().digest].text is not None
+    assert found[long.digest].malformed
+    assert "do not fit into the model's 4096" in found[long.digest].text
+    assert not found[request().digest].malformed
 
 
 def test_a_model_that_is_not_told_of_a_tool_is_not_asked_to_call_it(model, backend, monkeypatch):

@@ -110,6 +110,29 @@ def test_an_answer_that_was_cut_off_while_doing_a_task_chooses_none():
     assert [found["choice"].unique().to_list() for found in (whole, cut)] == [["a"], ["unparseable"]]
 
 
+def test_a_task_without_a_completion_is_asked_again_by_each_run_until_there_is_one():
+    kept = InMemory()
+
+    class Breaking(Answering):
+        def answers(self, requests):
+            for answer in super().answers(requests):
+                yield replace(answer, malformed=answer.text == "{")
+
+    def is_of_it(request):
+        return request.messages[0]["content"] == TASKS["text"][2]
+
+    for broken, asked in ((9, [0, 1, 2]), (9, [3, 4, 5]), (7, [6, 7]), (9, [])):
+        backend = Breaking(
+            lambda request, first=broken: "{" if is_of_it(request) and request.sample < first else "done"
+        )
+        rows = complete_tasks(MEASUREMENT, TASKS, Asker(backend, kept))
+        assert [request.sample for request in backend.asked if is_of_it(request)] == asked
+        assert len(backend.asked) == len(asked) + (5 if asked[:1] == [0] else 0), "the others once"
+        kept = InMemory({answer.digest: answer for answer in answers_in(rows)})  # as the next run finds them
+    assert rows.filter(task_id="task-2")["sample"].to_list() == list(range(8))
+    assert completion_texts(rows) == dict.fromkeys(TASKS["task_id"], "done")
+
+
 def test_ratings_have_the_value_of_their_word_and_refusals_none():
     said = {"0": "good", "1": "Bad.", "2": "neutral", "3": "I cannot rate that", "4": "both", "5": "good"}
     backend = Answering(lambda request: said[request.messages[0]["content"][-2]])
