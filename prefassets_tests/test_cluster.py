@@ -26,15 +26,15 @@ from prefassets_tests.deployments.chart import NAMESPACE
 from prefassets_tests.loopback.cluster import Node
 from prefassets_tests.loopback.deployment import Deployment, deployed
 from prefassets_tests.loopback.object_storage import ObjectStorage
-from prefassets_tests.loopback.two_splits import SPLITS, demo
+from prefassets_tests.loopback.two_splits import SPLITS, STUDY
 
 pytestmark = pytest.mark.k8s
 
 COHORTS = ("everyone", "personalisation.A", "personalisation.B", "safety.A")
-CELLS = [f"{cohort}|{seed}" for cohort in COHORTS for seed in demo.STUDY.seed_keys]
-OTHERS = [cell.key for cell in demo.STUDY.cells if cell.key not in CELLS]
+CELLS = [f"{cohort}|{seed}" for cohort in COHORTS for seed in STUDY.seed_keys]
+OTHERS = [cell.key for cell in STUDY.cells if cell.key not in CELLS]
 PACKS = {"PREFASSETS_CELLS_PER_PACK": "4"}
-SAME_PACK = [key for key in CELLS if key.endswith(f"|{demo.STUDY.seed_keys[0]}")]  # a run of the backfill is of a seed
+SAME_PACK = [key for key in CELLS if key.endswith(f"|{STUDY.seed_keys[0]}")]  # a run of the backfill is of a seed
 GPUS = Node("gpu-1", gpus=2, taints=[{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}])
 SITE = {"concurrency": {"pools": {"defaultLimit": 2}}}
 INSTANCE = {
@@ -43,7 +43,9 @@ INSTANCE = {
 }
 HERE = """
 import sys
-import prefassets_tests.loopback.two_splits
+from prefassets_tests.loopback.two_splits import instead_of_the_demo
+
+instead_of_the_demo()
 from prefassets.runs.here import Launcher
 from prefassets.resources.cells import unfinished
 from prefassets.studies import all_studies
@@ -182,7 +184,7 @@ def test_a_backfill_of_twelve_cells_is_a_gpu_job_for_each_step(story: Story) -> 
     before = len(story.storage.requests)
     story.storage.busy(seconds=12)
     runs = [run["runId"] for run in story.dagster.runs() if run["tags"].get("dagster/backfill") == backfill]
-    assert len(runs) == len(demo.STUDY.seeds)
+    assert len(runs) == len(STUDY.seeds)
     for run in runs:
         assert story.ended(run) == "SUCCESS", story.dagster.told(run)
         (run_job,) = story.jobs(run, "run_worker")
@@ -289,7 +291,7 @@ def test_cells_that_a_failed_pod_left_missing_are_finished_by_one_command(story:
     assert story.laptop.missing() == []
     for table in ("training.cells", "training.adapters"):
         cells = f"select count(*), count(distinct (cohort, seed)) from {table} where study = 'demo'"
-        assert story.store.query(cells).rows() == [(len(demo.STUDY.cells), len(demo.STUDY.cells))]
+        assert story.store.query(cells).rows() == [(len(STUDY.cells), len(STUDY.cells))]
     twice = "select cohort, seed, pair_id from training.margins where study = 'demo' group by all having count(*) > 1"
     assert story.store.query(twice).is_empty()
     print([line for run in (one, two) for line in story.logs(run).splitlines() if "its result stands" in line][:3])

@@ -5,10 +5,16 @@ from dataclasses import replace
 from prefassets_tests.short_demo import demo
 
 SPLITS = ("personalisation", "safety")
+STUDY = replace(demo.STUDY, expected={split: demo.STUDY.expected[split] for split in SPLITS})
 
-demo.STUDY = replace(demo.STUDY, expected={split: demo.STUDY.expected[split] for split in SPLITS})
+
+def instead_of_the_demo() -> None:
+    """Let it be the demo of this process; before the definitions are read, and never in a process of tests."""
+    demo.STUDY = STUDY
+
 
 if __name__ == "__main__":
+    instead_of_the_demo()
     from prefassets.cli import cli
 
     cli(prog_name="prefassets")
