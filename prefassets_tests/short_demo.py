@@ -5,7 +5,7 @@ from dataclasses import replace
 from prefassets.measurements import demo_tasks
 from prefassets.studies import demo
 
-STEPS, TINY_STEPS, ON_POLICY_PROMPTS = 20, 60, 16
+STEPS, ON_POLICY_PROMPTS = 20, 16
 
 demo.STUDY = replace(demo.STUDY, hyperparameters=replace(demo.STUDY.hyperparameters, steps=STEPS))
 demo_tasks.MEASUREMENT = replace(
@@ -19,7 +19,6 @@ demo_tasks.MEASUREMENT = replace(
 from prefassets.resources import models  # noqa: E402  studies that repeat the demo are read after it is shortened
 
 models.ON_POLICY_PROMPTS = ON_POLICY_PROMPTS
-models.TINY_STEPS = TINY_STEPS
 
 if __name__ == "__main__":
     from prefassets.cli import cli

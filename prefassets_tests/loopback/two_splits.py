@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from prefassets_tests.short_demo import demo
+from prefassets_tests.short_demo import demo, models
 
+TINY_STEPS = 60
 SPLITS = ("personalisation", "safety")
 STUDY = replace(demo.STUDY, expected={split: demo.STUDY.expected[split] for split in SPLITS})
 
@@ -11,6 +12,7 @@ STUDY = replace(demo.STUDY, expected={split: demo.STUDY.expected[split] for spli
 def instead_of_the_demo() -> None:
     """Let it be the demo of this process; before the definitions are read, and never in a process of tests."""
     demo.STUDY = STUDY
+    models.TINY_STEPS = TINY_STEPS
 
 
 if __name__ == "__main__":
