@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 TEXT, INTEGER, REAL, BOOLEAN = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
+VECTOR = pl.List(pl.Float32())
 
 
 class TableMismatch(ValueError):

@@ -1,0 +1,89 @@
+"""The tables of activations and of the probes that are fitted to them, of studies and measurements alike."""
+
+from prefassets.resources.table import INTEGER, REAL, TEXT, VECTOR, Column, optional
+
+LAYER = Column(INTEGER, "the layer whose output it is: 0 the embeddings, then 1 to the model's number of layers")
+POSITION = Column(
+    TEXT,
+    "where in the text: prompt_last, prompt_mean, turn_boundary (the last token before the response), response_last or "
+    "response_mean",
+)
+WIDTH = Column(INTEGER, "numbers of the activation: the model's hidden size")
+ACTIVATION = Column(VECTOR, "the hidden state")
+READ = {"layer": LAYER, "position": POSITION, "width": WIDTH, "activation": ACTIVATION}
+
+EXPERIMENT = Column(TEXT, "the study or the measurement whose activations are probed")
+MODEL = Column(TEXT, "`tiny` or a Hugging Face model id: whose activations they are")
+TARGET = Column(
+    TEXT,
+    "what is to be predicted: valence, utility, choices; score_gap, chosen, or the user's group, `group:<split>`",
+)
+PROBE = Column(TEXT, "the kind of probe: ridge, logistic or bradley_terry")
+WHERE = {"layer": LAYER, "position": POSITION}
+PROBED = {"experiment": EXPERIMENT, "target": TARGET, "probe": PROBE, **WHERE}
+LOWER = optional(REAL, "lower end of the 95 % interval")
+UPPER = optional(REAL, "upper end")
+
+SCORE_COLUMNS = {
+    **PROBED,
+    "split": Column(
+        TEXT, "how what is predicted was held out: by unit (tasks, users), leave one topic out, leave one origin out"
+    ),
+    "features": Column(
+        TEXT,
+        "what it is predicted from: activations; or a baseline: shuffled labels, random activations, topic, length or "
+        "text (TF-IDF)",
+    ),
+    "metric": Column(
+        TEXT,
+        "r_squared, r_squared_within_topics (topic means taken out of both), pearson_r, mse, pairwise_accuracy; of "
+        "binary targets accuracy, auc, log_loss",
+    ),
+    "estimate": optional(REAL, "its value over everything held out, each predicted by a probe that has not seen it"),
+    "lower": LOWER,
+    "upper": UPPER,
+    "interval": Column(TEXT, "what the interval rests on: units drawn again, or seeds of the baseline"),
+    "rows": Column(INTEGER, "rows predicted"),
+    "units": Column(INTEGER, "units (tasks or users) they are of"),
+    "seeds": Column(INTEGER, "seeds averaged over; 1 where nothing is drawn"),
+    "note": optional(TEXT, "what could not be told, and why"),
+}
+SWEEP_COLUMNS = {
+    **PROBED,
+    "features": Column(TEXT, "activations, or the baseline whose penalty is swept"),
+    "alpha": Column(REAL, "the penalty"),
+    "r_squared": optional(REAL, "mean score of inner folds: R^2, of binary targets and choices McFadden's"),
+    "lower": optional(REAL, "that minus twice its standard error over outer folds"),
+    "upper": optional(REAL, "and plus"),
+    "in_sample": optional(REAL, "the same score on the rows that were fitted"),
+    "chosen": Column(INTEGER, "outer folds that chose this penalty"),
+}
+DIRECTION_COLUMNS = {
+    **PROBED,
+    "alpha": Column(REAL, "the penalty chosen by cross-validation over all rows"),
+    "intercept": Column(REAL, "what is predicted of an activation of zeros"),
+    "rows": Column(INTEGER, "rows fitted"),
+    "width": WIDTH,
+    "direction": Column(VECTOR, "the probe's weights in units of the target per unit of activation"),
+}
+PREDICTION_COLUMNS = {
+    **PROBED,
+    "item": Column(TEXT, "the row predicted: a task, a pair, or a pair and its response"),
+    "fold": Column(INTEGER, "the outer fold that held it out"),
+    "actual": Column(REAL, "the target's value"),
+    "predicted": Column(REAL, "as predicted by a probe that has not seen it (probability, of binary targets)"),
+}
+CROSS_COLUMNS = {
+    "experiment": EXPERIMENT,
+    **{
+        f"{name}_{side}": column
+        for side in ("a", "b")
+        for name, column in {"target": TARGET, "probe": PROBE, **WHERE}.items()
+    },
+    "cosine": optional(REAL, "cosine of the two directions, intercepts apart; empty across layers"),
+    "cosine_by_chance": optional(REAL, "half-width of the interval that holds 95 % of cosines of unrelated directions"),
+    "transfer": optional(REAL, "Pearson r with held-out rows of b of what probe a, fitted without them, predicts"),
+    "lower": LOWER,
+    "upper": UPPER,
+    "rows": Column(INTEGER, "rows of b predicted"),
+}
