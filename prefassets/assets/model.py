@@ -1,4 +1,4 @@
-"""The base models that studies start from, and what one pass of each over all pairs finds."""
+"""The models that run here, and what one pass of a study's base model over all pairs finds."""
 
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ import polars as pl
 from prefassets.assets.declared import declared
 from prefassets.assets.gpu import on_gpu
 from prefassets.domain.prism.cohorts import sampled_prompts
+from prefassets.measurements import all_measurements
 from prefassets.resources import models
 from prefassets.resources.cells import StudyData
 from prefassets.resources.models import TINY_ARTIFACT, load_base
@@ -24,14 +25,15 @@ GROUP = "model"
 
 _STUDIES = all_studies().values()
 _BASE_OF_REFERENCE = {study.reference: study.base_model for study in _STUDIES}
-BASE_MODELS = dg.StaticPartitionsDefinition(sorted(set(_BASE_OF_REFERENCE.values())))
+_OF_MEASUREMENTS = [name for measurement in all_measurements().values() for name in measurement.models_here]
+BASE_MODELS = dg.StaticPartitionsDefinition(sorted({*_BASE_OF_REFERENCE.values(), *_OF_MEASUREMENTS}))
 REFERENCES = dg.StaticPartitionsDefinition(sorted(_BASE_OF_REFERENCE))
 _ITS_BASE = dg.AssetDep(
     ["model", "base"],
     partition_mapping=dg.StaticPartitionMapping(
         {
             base_model: {reference for reference, of in _BASE_OF_REFERENCE.items() if of == base_model}
-            for base_model in BASE_MODELS.get_partition_keys()
+            for base_model in sorted(set(_BASE_OF_REFERENCE.values()))
         }
     ),
 )

@@ -51,7 +51,7 @@ def collected_asset(table: str, parts: str) -> dg.AssetsDefinition:
 def _asset(measurement: Measurement, name: str) -> list[str] | None:
     """The key of one of a measurement's assets, if it has it."""
     has = {
-        "completions": measurement.asks_after_tasks,
+        "completions": measurement.does_tasks,
         "choices": bool(measurement.choice_configurations),
         "utilities": bool(measurement.choice_configurations),
         "ratings": bool(measurement.rating_configurations),

@@ -487,8 +487,9 @@ TABLES: dict[str, Table] = {
                 "cell": Column(TEXT, "the Dagster partition key, `cohort|seed`"),
                 "state": Column(
                     TEXT,
-                    "finished; missing (no adapter); unscored (no margins on today's held-out pairs); stale (trained "
-                    "by another recipe or on other data than the study now says)",
+                    "finished; missing (no adapter); unscored (no margins on today's held-out pairs); unread (no "
+                    "activations that the study wants); stale (trained by another recipe or on other data than the "
+                    "study now says)",
                 ),
                 "reason": Column(TEXT, "what is missing, or which field of the recipe differs; empty if finished"),
             },
