@@ -3,6 +3,7 @@
 import dagster as dg
 
 from prefassets.assets import (
+    activations,
     cells_job,
     evidence,
     inference,
@@ -26,6 +27,7 @@ ASSETS = [
     *dg.load_assets_from_modules([prism, tasks, evidence, splits, studies, model, inference, weights, warehouse]),
     *training.STUDY_ASSETS,
     *training.COLLECTED_ASSETS,
+    *activations.ACTIVATION_ASSETS,
     *measurements.MEASUREMENT_ASSETS,
     *preferences.PREFERENCE_ASSETS,
     *verdicts.ASSETS,

@@ -28,7 +28,7 @@ _BASE_OF_REFERENCE = {study.reference: study.base_model for study in _STUDIES}
 _OF_MEASUREMENTS = [name for measurement in all_measurements().values() for name in measurement.models_here]
 BASE_MODELS = dg.StaticPartitionsDefinition(sorted({*_BASE_OF_REFERENCE.values(), *_OF_MEASUREMENTS}))
 REFERENCES = dg.StaticPartitionsDefinition(sorted(_BASE_OF_REFERENCE))
-_ITS_BASE = dg.AssetDep(
+ITS_BASE = dg.AssetDep(
     ["model", "base"],
     partition_mapping=dg.StaticPartitionMapping(
         {
@@ -80,7 +80,7 @@ def base(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResul
 @dg.asset(
     **declared("model.reference"),
     partitions_def=REFERENCES,
-    deps=[_ITS_BASE, dg.AssetDep(["prism", "pairs"])],
+    deps=[ITS_BASE, dg.AssetDep(["prism", "pairs"])],
     group_name=GROUP,
     kinds={"pytorch"},
     backfill_policy=dg.BackfillPolicy.multi_run(1),
@@ -91,7 +91,7 @@ def reference(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
     from prefassets.domain.training.encoding import encode_pairs
     from prefassets.domain.training.reference import reference_pass
 
-    study, model = _study_and_base(store, context.partition_key)
+    study, model = study_and_base(store, context.partition_key)
     pairs = store.read("prism.pairs")
     encoded = encode_pairs(pairs, model.tokenizer, study.hyperparameters.max_length)
     with progress_bar("reference pass", len(pairs)) as show:
@@ -104,7 +104,7 @@ def reference(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
 @dg.asset(
     **declared("model.on_policy"),
     partitions_def=REFERENCES,
-    deps=[_ITS_BASE, dg.AssetDep(["prism", "pairs"])],
+    deps=[ITS_BASE, dg.AssetDep(["prism", "pairs"])],
     group_name=GROUP,
     kinds={"pytorch"},
     backfill_policy=dg.BackfillPolicy.multi_run(1),
@@ -115,7 +115,7 @@ def on_policy(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
     from prefassets.domain.training.encoding import encode_pairs
     from prefassets.domain.training.on_policy import on_policy_answers
 
-    study, model = _study_and_base(store, context.partition_key)
+    study, model = study_and_base(store, context.partition_key)
     pairs = sampled_prompts(store.read("prism.pairs"), models.ON_POLICY_PROMPTS)
     max_length = study.hyperparameters.max_length
     encoded = encode_pairs(pairs, model.tokenizer, max_length)
@@ -128,7 +128,8 @@ def on_policy(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
     return store.replace("model.on_policy", rows, [study.reference], {"answers cut at the maximum length": cut})
 
 
-def _study_and_base(store: Store, reference: str) -> "tuple[Study, LanguageModel]":
+def study_and_base(store: Store, reference: str) -> "tuple[Study, LanguageModel]":
+    """A study of this reference pass, and its base model, ready to run."""
     study = next(study for study in _STUDIES if study.reference == reference)
     revision = StudyData(store, study).base_revision
     return study, load_base(store, study.base_model, study.hyperparameters.precision, revision)

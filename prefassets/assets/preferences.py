@@ -28,6 +28,7 @@ COLLECTED = {  # table of all measurements -> the asset of each measurement that
     "preferences.ratings": "ratings",
     "preferences.utilities": "utilities",
     "preferences.fit": "utilities",
+    "preferences.activations": "activations",
 }
 
 
@@ -55,6 +56,7 @@ def _asset(measurement: Measurement, name: str) -> list[str] | None:
         "choices": bool(measurement.choice_configurations),
         "utilities": bool(measurement.choice_configurations),
         "ratings": bool(measurement.rating_configurations),
+        "activations": measurement.activations is not None,
     }
     return [measurement.name, name] if has[name] else None
 

@@ -13,6 +13,7 @@ from prefassets.domain.probes.extraction import layers_at
 from prefassets.domain.training.recipe import Recipe, differences, digest
 from prefassets.resources.store import Store
 from prefassets.resources.tables import TABLES, cell_artifact
+from prefassets.studies import all_studies
 from prefassets.studies.study import Cell, Matching, Study
 
 State = Literal["finished", "missing", "unscored", "unread", "stale"]
@@ -102,16 +103,33 @@ class StudyData:
             return ()
         return layers_at(self.study.activations.depths, self._of_home.bases[self.study.base_model][1])
 
+    @property
+    def pair_digests(self) -> dict[str, str]:
+        """Digest of what a model sees of each pair, by pair_id."""
+        return self._of_home.pair_digests
+
     def probed_pairs(self, fold: int) -> pl.DataFrame:
         """The held-out pairs of a fold that activations are kept of, the same for every cell of the fold."""
         if self.study.activations is None:
             return self.pairs.clear()
         return probed_pairs(self.pairs, self.folds, fold, self.study.activations.pairs)
 
+    def readable_pairs(self, fold: int) -> pl.DataFrame:
+        """Those of `probed_pairs` that the base model was read on: the others are left out, as it says, by its text."""
+        return self.probed_pairs(fold).filter(pl.col("pair_id").is_in(self._read_by_base))
+
+    @cached_property
+    def _read_by_base(self) -> list[str]:
+        return self.store.query(
+            "select distinct pair_id from model.activations where reference = $reference and revision = $revision",
+            reference=self.study.reference,
+            revision=self.base_revision,
+        )["pair_id"].to_list()
+
     def reading(self, fold: int) -> str:
         """Digest of which activations are to be kept of a cell of this fold: pairs, layers and positions."""
         if fold not in self._readings:
-            ids = self.probed_pairs(fold)["pair_id"]
+            ids = self.readable_pairs(fold)["pair_id"]
             positions = self.study.activations.positions if self.study.activations else ()
             self._readings[fold] = reading_digest(ids, self.layers, positions)
         return self._readings[fold]
@@ -215,24 +233,47 @@ class StudyData:
         return self.study.recipe(cell, self.base_revision, self._cohort_digests[key])
 
 
+@dataclass(frozen=True)
+class BaseReading:
+    """What the base model of a reference pass is read on: all that the studies of this pass read adapters on."""
+
+    pairs: pl.DataFrame
+    layers: tuple[int, ...]
+    positions: tuple[str, ...]
+    fingerprint: str
+
+
+def base_reading(store: Store, reference: str) -> BaseReading | None:
+    """What `model.activations` is to have of a reference pass; None while no study wants any or there is no base model.
+
+    Its fingerprint changes with whatever changes the numbers.
+    """
+    studies = [study for study in all_studies().values() if study.reference == reference and study.activations]
+    pairs, layers, positions = [], set(), set()
+    data = None
+    for study in studies:
+        data = StudyData(store, study, like=data)
+        pairs += [data.probed_pairs(fold) for fold in study.folds]
+        layers |= set(data.layers)
+        positions |= set(study.activations.positions if study.activations else ())
+    if data is None or data.base_revision is None:
+        return None
+    wanted = pl.concat(pairs).unique("pair_id").sort("pair_id")
+    seen = [data.pair_digests[pair_id] for pair_id in wanted["pair_id"]]
+    of_pairs = [list(wanted["pair_id"]), seen]
+    fingerprint = digest([reference, data.base_revision, of_pairs, sorted(layers), sorted(positions)])
+    return BaseReading(wanted, tuple(sorted(layers)), tuple(sorted(positions)), fingerprint)
+
+
 def lacks_activations(store: Store, study: Study) -> bool:
-    """Whether the base model's activations are to be read on pairs, layers or positions that this home has not."""
-    if study.activations is None:
+    """Whether the base model of a study that keeps activations is still to be read, or to be read on other pairs."""
+    wanted = base_reading(store, study.reference) if study.activations is not None else None
+    if wanted is None:
         return False
-    data = StudyData(store, study)
-    wanted = {pair_id for fold in study.folds for pair_id in data.probed_pairs(fold)["pair_id"]}
     kept = store.query(
-        "select layer, position, list(distinct pair_id) as pairs from model.activations"
-        " where reference = $reference and revision = $revision group by all",
-        reference=study.reference,
-        revision=data.base_revision,
+        "select distinct fingerprint from model.activations where reference = $reference", reference=study.reference
     )
-    there = {(layer, position): set(pairs) for layer, position, pairs in kept.iter_rows()}
-    return any(
-        wanted - there.get((layer, position), set())
-        for layer in data.layers
-        for position in study.activations.positions
-    )
+    return wanted.fingerprint not in kept["fingerprint"]
 
 
 def group_sizes(store: Store, studies: Iterable[Study]) -> pl.DataFrame:

@@ -13,6 +13,7 @@ POSITION = Column(
 )
 WIDTH = Column(INTEGER, "numbers of the activation: the model's hidden size")
 ACTIVATION = Column(VECTOR, "the hidden state")
+READING = Column(TEXT, "digest of everything that determines what was read together")
 READ = {"layer": LAYER, "position": POSITION, "width": WIDTH, "activation": ACTIVATION}
 
 EXPERIMENT = Column(TEXT, "the study or the measurement whose activations are probed")
@@ -102,7 +103,7 @@ PROBE_TABLES = (
             "task_id": TASK,
             "model": MODEL,
             "revision": Column(TEXT, "revision of the model, and its precision"),
-            "fingerprint": Column(TEXT, "digest of everything that determines the chunk"),
+            "fingerprint": READING,
             **READ,
         },
         ("measurement", "chunk"),

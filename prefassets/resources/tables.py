@@ -10,7 +10,7 @@ import polars as pl
 
 from prefassets.domain.prism.released import SURVEY_COLUMNS, UTTERANCE_COLUMNS
 from prefassets.resources.preference_tables import PREFERENCE_TABLES
-from prefassets.resources.probe_tables import PROBE_TABLES, READ
+from prefassets.resources.probe_tables import PROBE_TABLES, READ, READING
 from prefassets.resources.table import BOOLEAN, INTEGER, REAL, TEXT, Column, Table, optional
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String(), "content": pl.String()}))
@@ -421,7 +421,7 @@ TABLES: dict[str, Table] = {
             "model.activations",
             "One row per (reference pass, pair, response, layer, position): hidden states of the frozen base model, on "
             "the held-out pairs that adapters are read on, too.",
-            {**PASS_COLUMNS, "pair_id": PAIR_ID, "response": RESPONSE, **READ},
+            {**PASS_COLUMNS, "fingerprint": READING, "pair_id": PAIR_ID, "response": RESPONSE, **READ},
             ("reference",),
         ),
         Table(

@@ -10,7 +10,6 @@ from prefassets.resources.cells import CellState
 from prefassets.studies.study import Study
 
 UNFINISHED = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")  # Dagster's words for a run's state
-MADE = ("adapters", "margins", "activations")  # assets of a study that are made cell by cell
 PARTITION = "dagster/partition"
 FIRST, LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
@@ -57,12 +56,12 @@ def told(in_flight: Mapping[str, Run]) -> str:
 
 
 def _made_by(study: Study, run: Run) -> tuple[Collection[str], Collection[str]]:
-    """What a run makes of a study, some of `MADE`, and of which cells."""
+    """What a run makes of a study, some of its `assets_by_cell`, and of which cells."""
     from prefassets.assets.cells_job import job_name, listed_cells
 
     if run.job == job_name(study):
-        return MADE, listed_cells(run.config)
-    assets = [asset for asset in MADE if (study.name, asset) in run.assets]
+        return study.assets_by_cell, listed_cells(run.config)
+    assets = [asset for asset in study.assets_by_cell if (study.name, asset) in run.assets]
     if PARTITION in run.tags:
         return assets, [run.tags[PARTITION]]
     if FIRST in run.tags and LAST in run.tags:

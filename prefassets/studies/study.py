@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from prefassets.domain.prism.cohorts import Matching
-from prefassets.domain.probes.extraction import Extraction
 from prefassets.domain.prism.splits import SPLITS
+from prefassets.domain.probes.extraction import Extraction
 from prefassets.domain.training.recipe import Hyperparameters, Lora, Recipe
 from prefassets.studies.hardware import GPU, Hardware
 
@@ -179,6 +179,11 @@ class Study:
     @property
     def seed_keys(self) -> tuple[str, ...]:
         return tuple(cell.seed_key for cell in self.cells if cell.cohort == EVERYONE)
+
+    @property
+    def assets_by_cell(self) -> tuple[str, ...]:
+        """The study's assets that have a part per cell."""
+        return ("adapters", "margins", *(["activations"] if self.activations is not None else []))
 
     @property
     def reference(self) -> str:
