@@ -47,7 +47,7 @@ def measure(launcher: Launcher, measurement: Measurement) -> Iterator[str]:
                 failures.append(str(error))
     try:
         yield from _read(launcher, measurement)
-    except RunFailed as error:
+    except (RunFailed, ValueError) as error:  # without completions, no responses can be read
         failures.append(str(error))
     to_fit = MeasurementData(launcher.store, measurement).unfitted()
     for together in _neighbours(measurement.choice_configurations, to_fit):
