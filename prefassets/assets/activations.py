@@ -58,7 +58,7 @@ def base_activations(context: dg.AssetExecutionContext, store: Store) -> dg.Mate
     ids = list(encoded.tokens)
     with progress_bar(f"activations of {study.base_model}, pairs", len(ids)) as show:
         ((_, found),) = activations_of_pairs(
-            model, encoded, wanted.layers, wanted.positions, base=ids, on_batch=lambda done, _total: show(done)
+            model, encoded, wanted.layers, base=ids, on_batch=lambda done, _total: show(done)
         )
     labels = {
         "reference": reference,
@@ -144,7 +144,7 @@ def read_adapters(store: Store, data: StudyData, cells: Sequence[Cell]) -> Itera
     total = sum(len(adapter.pair_ids) for adapter in adapters)
     with progress_bar(f"activations of {study.name}, pairs", total) as show:
         for key, found in activations_of_pairs(
-            model, encoded, data.layers, positions, adapters=adapters, on_batch=lambda done, _total: show(done)
+            model, encoded, data.layers, adapters=adapters, on_batch=lambda done, _total: show(done)
         ):
             cell, record = of_key[str(key)]
             rows = _rows_of_pairs(by_fold[cell.fold]["pair_id"].to_list(), data.layers, positions, found)
