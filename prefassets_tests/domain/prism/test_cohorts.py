@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from prefassets.domain.prism.cohorts import Matching, held_out_pairs, sampled_prompts, training_pairs
+from prefassets.domain.prism.cohorts import Matching, held_out_pairs, probed_pairs, sampled_prompts, training_pairs
 
 # Fold 0 is held out. Outside it A has a1 (6 pairs) and a2 (6), B has b1 (5); n is in neither group.
 PAIRS_OF = {"a0": 9, "a1": 6, "a2": 6, "b0": 2, "b1": 5, "n": 3}
@@ -173,3 +173,17 @@ def test_sampled_prompts_differ_and_depend_on_neither_order_nor_how_many_are_wan
     assert len(all_there_are) == 30
     assert set(few["pair_id"]) < set(all_there_are["pair_id"])
     assert sampled_prompts(pairs.sample(fraction=1, shuffle=True, seed=1), 10).equals(few)
+
+
+def test_users_take_turns_in_the_pairs_that_are_probed():
+    """Of one user 50 pairs, of four others 2 each: ten pairs are of all five users, and no user has more than two."""
+    counts = {"many": 50, **{f"few{number}": 2 for number in range(4)}, "seen": 9}
+    rows = [
+        {"pair_id": f"{user}.{number}", "user_id": user} for user, count in counts.items() for number in range(count)
+    ]
+    pairs, folds = pl.DataFrame(rows), pl.DataFrame({"user_id": [*counts], "fold": [0, 0, 0, 0, 0, 1]})
+    ten = probed_pairs(pairs, folds, 0, 10)
+    assert dict(ten["user_id"].value_counts().iter_rows()) == dict.fromkeys(list(counts)[:5], 2)
+    assert probed_pairs(pairs.sample(fraction=1, shuffle=True, seed=1), folds, 0, 10).equals(ten)
+    assert set(ten["pair_id"]) < set(probed_pairs(pairs, folds, 0, 20)["pair_id"])
+    assert len(probed_pairs(pairs, folds, 0, 1_000)) == 58
