@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from prefassets.domain.probes.activations import AdapterToRead, activations_of_pairs, activations_of_texts
 from prefassets.domain.probes.extraction import POSITIONS
 from prefassets.domain.probes.texts import Text, encode_pair_texts, encode_texts
+from prefassets.domain.training import pair_batch, stacked_lora
 from prefassets.domain.training.encoding import encode_pairs
 from prefassets.domain.training.language_model import LanguageModel
 from prefassets.domain.training.lora import adapter_files, initial_weights
@@ -226,6 +227,19 @@ def test_many_adapters_at_once_are_each_loaded_by_peft_on_texts_alone(qwen, adap
         ]
         assert values.shape == (len(asked[key]), 2, LAYERS + 1, len(POSITIONS), 32)
         assert np.allclose(values, expected, rtol=0, atol=1e-3)
+
+
+def test_laid_out_in_blocks_as_on_a_gpu_it_is_the_same(qwen, adapters, pairs, monkeypatch):
+    encoded = encode_pair_texts(pairs, qwen.tokenizer, 200, tuple(POSITIONS))
+    ids = pairs["pair_id"].to_list()
+    readers = [AdapterToRead(f"{number}", files, tuple(ids[number:9])) for number, files in enumerate(adapters)]
+    expected = list(activations_of_pairs(qwen, encoded, (1, LAYERS), base=ids[:5], adapters=readers))
+    monkeypatch.setitem(pair_batch.BLOCK, "cpu", 16)
+    monkeypatch.setitem(stacked_lora.PRODUCTS, "cpu", stacked_lora.PRODUCTS["cuda"])
+    found = list(activations_of_pairs(qwen, encoded, (1, LAYERS), base=ids[:5], adapters=readers))
+    for (key, values), (other, in_blocks) in zip(expected, found, strict=True):
+        assert key == other
+        assert np.allclose(values, in_blocks, **CLOSE)
 
 
 def test_pairs_are_read_as_they_are_trained_on_and_what_was_cut_is_not_there(qwen, pairs):
