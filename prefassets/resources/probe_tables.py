@@ -91,6 +91,55 @@ CROSS_COLUMNS = {
     "upper": UPPER,
     "rows": Column(INTEGER, "rows of b predicted"),
 }
+ADAPTER_COLUMNS = {
+    "study": Column(TEXT, "the study"),
+    "split": Column(TEXT, "the split"),
+    "role": Column(TEXT, "directional, null control, exploratory or placebo"),
+    **WHERE,
+    "quantity": Column(
+        TEXT,
+        "contrast, interaction, advantage_on_a, advantage_on_b, difficulty: as in verdicts.estimate. Of direction, how "
+        "alike the adapters' changes are: within_a, within_b: those of two seeds of A, of B; between: those of A and B "
+        "of two seeds; divergence: the mean of the former two - between",
+    ),
+    "metric": Column(
+        TEXT,
+        "shift: how much further apart than in the base model a pair's chosen and rejected response lie along the base "
+        "model's preference direction, in standard deviations of its hidden states along it; separation: share of "
+        "pairs whose chosen response lies further along, percentage points; own_shift, own_separation: the same along "
+        "the direction of the user's own group; direction: cosine. The direction that judges a user is of other "
+        "users' pairs",
+    ),
+    "estimate": optional(REAL, "mean over seeds, folds pooled; of direction, over pairs of seeds"),
+    "standard_error": optional(REAL, "standard error over what `spread` names"),
+    "degrees_of_freedom": optional(REAL, "how well the standard error is known (Welch and Satterthwaite)"),
+    "lower": LOWER,
+    "upper": UPPER,
+    "p": optional(REAL, "two-sided p that it is zero"),
+    "p_adjusted": optional(REAL, "the same, adjusted over splits; not over layers, positions, quantities and metrics"),
+    "adjustment": Column(TEXT, "how, and over how many planned splits of the study"),
+    "p_exchanged": optional(
+        REAL,
+        "of divergence: share of the exchanges of A's and B's adapters, seed by seed, that diverge as much as they do. "
+        "It cannot be below 2^(1 - seeds); empty below five seeds",
+    ),
+    "minimum_detectable": optional(REAL, "true value that 80 % of repetitions would find at that level"),
+    "user_sd": optional(REAL, "part of the standard error that is from users"),
+    "user_by_seed_sd": optional(REAL, "standard deviation between seeds that users alone make"),
+    "seed_sd": optional(REAL, "standard deviation between seeds beyond their users', pooled over the study"),
+    "training_sd": optional(REAL, "standard deviation from whom an adapter was trained on, from placebos"),
+    "spread": Column(TEXT, "what the standard error contains: users, seeds, training samples"),
+    "seeds": Column(INTEGER, "seeds that count"),
+    "users_a": Column(INTEGER, "users of A whose pairs are looked at"),
+    "users_b": Column(INTEGER, "users of B"),
+    "pairs_a": Column(INTEGER, "their pairs"),
+    "pairs_b": Column(INTEGER, "their pairs"),
+    "state": Column(
+        TEXT, "above zero or below zero (p_adjusted at most .05), not told from zero, no interval, or undefined"
+    ),
+    "note": Column(TEXT, "what could not be told, and why"),
+    "fingerprint": Column(TEXT, "digest of the activations, groups and code that it was made of"),
+}
 
 PROBE_TABLES = (
     Table(
@@ -154,5 +203,12 @@ PROBE_TABLES = (
         "target.",
         CROSS_COLUMNS,
         ("experiment",),
+    ),
+    Table(
+        "probes.adapter",
+        "One row per (study, split, layer, position, quantity, metric): how far a study's adapters move the base model's "
+        "preference direction, and whether A's and B's move it differently.",
+        ADAPTER_COLUMNS,
+        ("study",),
     ),
 )

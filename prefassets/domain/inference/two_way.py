@@ -190,7 +190,7 @@ def _measure(quantity: str, metric: str, sums: _Sums, weights: Mapping[str, NDAr
         metric=metric,
         by_seed_S=by_seed_S,
         user_draws_D=np.empty(0) if lone else np.asarray(draws_D),
-        user_variances=() if lone else tuple(_user_variance(part_SU) for part_SU in influence.values()),
+        user_variances=() if lone else tuple(user_variance(part_SU) for part_SU in influence.values()),
         user_by_seed_noise=0.0 if lone or sums.seeds < 2 else sum(map(_user_by_seed_noise, influence.values())),
         users=(sums.users.get("A", 0), sums.users.get("B", 0)),
         pairs=(pairs.get("A", 0), pairs.get("B", 0)),
@@ -198,7 +198,7 @@ def _measure(quantity: str, metric: str, sums: _Sums, weights: Mapping[str, NDAr
     )
 
 
-def _user_variance(influence_SU: NDArray[np.float64]) -> tuple[float, float]:
+def user_variance(influence_SU: NDArray[np.float64]) -> tuple[float, float]:
     """Variance of the mean over seeds from one group's users, and its degrees of freedom.
 
     Those are (sum v)^2 / sum v^2 - 1 of the users' parts v, with what was observed in the place of what is expected
