@@ -8,10 +8,11 @@ import polars as pl
 
 from prefassets.domain.prism.released import BadInput
 
+NAMED = 10
 Place = Callable[[int], str]  # where in the file a row stands, by its number from 0
 
 
-def refuse(file: Path, rows: pl.DataFrame, column: str, wrong: pl.Expr, place: Place, wanted: str) -> None:
+def refuse(file: Path, rows: pl.DataFrame, column: str, wrong: pl.Expr | pl.Series, place: Place, wanted: str) -> None:
     """Raise `BadInput` for the first row that is wrong, if one is."""
     at = rows.select(wrong.arg_true()).to_series()
     if len(at):
@@ -22,6 +23,12 @@ def refuse(file: Path, rows: pl.DataFrame, column: str, wrong: pl.Expr, place: P
 def lacking(file: Path, at: str, name: str, there: object) -> BadInput:
     """The error that something of this name is not there."""
     return BadInput(f"{file}, {at}: {name!r} is missing; there is {there or 'nothing'}.")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as an error tells them: the first, and how many more."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f", and {more:,} more" if more > 0 else "")
 
 
 def line_from(first: int) -> Place:
