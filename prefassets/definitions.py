@@ -3,6 +3,7 @@
 import dagster as dg
 
 from prefassets.assets import (
+    activations,
     cells_job,
     evidence,
     inference,
@@ -10,6 +11,7 @@ from prefassets.assets import (
     model,
     preferences,
     prism,
+    probes,
     report,
     splits,
     studies,
@@ -23,9 +25,12 @@ from prefassets.resources.store import Store
 from prefassets.settings import settings
 
 ASSETS = [
-    *dg.load_assets_from_modules([prism, tasks, evidence, splits, studies, model, inference, weights, warehouse]),
+    *dg.load_assets_from_modules(
+        [prism, tasks, evidence, splits, studies, model, inference, weights, probes, warehouse]
+    ),
     *training.STUDY_ASSETS,
     *training.COLLECTED_ASSETS,
+    *activations.ACTIVATION_ASSETS,
     *measurements.MEASUREMENT_ASSETS,
     *preferences.PREFERENCE_ASSETS,
     *verdicts.ASSETS,
@@ -34,11 +39,11 @@ ASSETS = [
 CHECKS = dg.load_asset_checks_from_modules([prism, tasks, evidence, splits, model, training, preferences, verdicts])
 
 # What is read of finished cells and passes: made anew after each run, whatever seeds there are.
-JUDGED = dg.AssetSelection.groups("training", "verdicts", "weights", "report", "warehouse") | dg.AssetSelection.assets(
-    ["model", "wpo_weights"]
-)
+JUDGED = dg.AssetSelection.groups(
+    "training", "verdicts", "weights", "probes", "report", "warehouse"
+) | dg.AssetSelection.assets(["model", "wpo_weights"])
 # What is read of finished configurations: made anew after each measurement.
-BELIEVED = dg.AssetSelection.groups("preferences") - dg.AssetSelection.assets(["tasks", "tasks"])
+BELIEVED = dg.AssetSelection.groups("preferences", "probes") - dg.AssetSelection.assets(["tasks", "tasks"])
 
 
 def chosen_executor() -> dg.ExecutorDefinition:

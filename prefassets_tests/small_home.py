@@ -14,6 +14,7 @@ STUDY = replace(
     demo.STUDY,
     expected={"age": Expected.EXPLORATORY},
     seeds=(1, 2),
+    activations=None,
     hyperparameters=replace(demo.STUDY.hyperparameters, steps=6),
 )
 USERS = {"young": 40, "old": 30, "held out": 10}  # pairs of each

@@ -12,6 +12,7 @@ import dagster as dg
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from pydantic import Field
 
+from prefassets.assets.activations import activations_made, read_adapters
 from prefassets.assets.gpu import POOL, job_tags, retries
 from prefassets.assets.training import adapter_made, make_adapters, margins_made, raise_for_failed, score
 from prefassets.resources.cells import StudyData
@@ -53,10 +54,10 @@ def cells_job(study: Study) -> dg.JobDefinition:
 
     @dg.op(name=_op_name(study), pool=POOL, tags=job_tags(study.hardware), retry_policy=retries())
     def train_and_score(context: dg.OpExecutionContext, config: ListedCells, store: Store) -> None:
-        """Train the listed cells that have no adapter of today's recipe, then score all that have one."""
+        """Train the listed cells that have no adapter of today's recipe, then score and read all that have one."""
         cells = [study.cell(key) for key in dict.fromkeys(config.cells)]
         data = StudyData(store, study)
-        _plan(context, cells)
+        _plan(context, study, cells)
 
         failures = {}
         for cell, reason in make_adapters(store, data, cells, context.run_id):
@@ -69,6 +70,11 @@ def cells_job(study: Study) -> dg.JobDefinition:
                 context.log_event(margins_made(cell, scored))
             else:
                 failures[cell] = scored
+        for cell, read in read_adapters(store, data, [cell for cell in cells if cell not in failures]):
+            if isinstance(read, int):
+                context.log_event(activations_made(cell, read))
+            else:
+                failures[cell] = read
         raise_for_failed(study, failures)
 
     @dg.job(
@@ -85,10 +91,10 @@ def cells_job(study: Study) -> dg.JobDefinition:
 CELLS_JOBS = [cells_job(study) for study in all_studies().values()]
 
 
-def _plan(context: dg.OpExecutionContext, cells: Collection[Cell]) -> None:
+def _plan(context: dg.OpExecutionContext, study: Study, cells: Collection[Cell]) -> None:
     """Show the cells as in progress; one that is not made when this run ends shows as failed."""
     for cell in cells:
-        for asset in ("adapters", "margins"):
+        for asset in study.assets_by_cell:
             planned = AssetMaterializationPlannedData(dg.AssetKey([cell.study, asset]), partition=cell.key)
             event = DagsterEvent.build_asset_materialization_planned_event(context.job_name, context.op.name, planned)
             context.instance.report_dagster_event(event, context.run_id, logging.DEBUG)

@@ -49,7 +49,7 @@ _KEPT = "what was answered is kept; run it again to ask for the rest"
 
 def measurement_assets(measurement: Measurement) -> list[dg.AssetsDefinition]:
     """The assets of one measurement: those that it needs of completions, choices, utilities and ratings."""
-    assets = [completions_asset(measurement)] if measurement.asks_after_tasks else []
+    assets = [completions_asset(measurement)] if measurement.does_tasks else []
     if measurement.choice_configurations:
         assets += [choices_asset(measurement), utilities_asset(measurement)]
     if measurement.rating_configurations:

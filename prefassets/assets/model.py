@@ -1,4 +1,4 @@
-"""The base models that studies start from, and what one pass of each over all pairs finds."""
+"""The models that run here, and what one pass of a study's base model over all pairs finds."""
 
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ import polars as pl
 from prefassets.assets.declared import declared
 from prefassets.assets.gpu import on_gpu
 from prefassets.domain.prism.cohorts import sampled_prompts
+from prefassets.measurements import all_measurements
 from prefassets.resources import models
 from prefassets.resources.cells import StudyData
 from prefassets.resources.models import TINY_ARTIFACT, load_base
@@ -24,14 +25,15 @@ GROUP = "model"
 
 _STUDIES = all_studies().values()
 _BASE_OF_REFERENCE = {study.reference: study.base_model for study in _STUDIES}
-BASE_MODELS = dg.StaticPartitionsDefinition(sorted(set(_BASE_OF_REFERENCE.values())))
+_OF_MEASUREMENTS = [name for measurement in all_measurements().values() for name in measurement.models_here]
+BASE_MODELS = dg.StaticPartitionsDefinition(sorted({*_BASE_OF_REFERENCE.values(), *_OF_MEASUREMENTS}))
 REFERENCES = dg.StaticPartitionsDefinition(sorted(_BASE_OF_REFERENCE))
-_ITS_BASE = dg.AssetDep(
+ITS_BASE = dg.AssetDep(
     ["model", "base"],
     partition_mapping=dg.StaticPartitionMapping(
         {
             base_model: {reference for reference, of in _BASE_OF_REFERENCE.items() if of == base_model}
-            for base_model in BASE_MODELS.get_partition_keys()
+            for base_model in sorted(set(_BASE_OF_REFERENCE.values()))
         }
     ),
 )
@@ -78,7 +80,7 @@ def base(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResul
 @dg.asset(
     **declared("model.reference"),
     partitions_def=REFERENCES,
-    deps=[_ITS_BASE, dg.AssetDep(["prism", "pairs"])],
+    deps=[ITS_BASE, dg.AssetDep(["prism", "pairs"])],
     group_name=GROUP,
     kinds={"pytorch"},
     backfill_policy=dg.BackfillPolicy.multi_run(1),
@@ -89,7 +91,7 @@ def reference(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
     from prefassets.domain.training.encoding import encode_pairs
     from prefassets.domain.training.reference import reference_pass
 
-    study, model = _study_and_base(store, context.partition_key)
+    study, model = study_and_base(store, context.partition_key)
     pairs = store.read("prism.pairs")
     encoded = encode_pairs(pairs, model.tokenizer, study.hyperparameters.max_length)
     with progress_bar("reference pass", len(pairs)) as show:
@@ -102,7 +104,7 @@ def reference(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
 @dg.asset(
     **declared("model.on_policy"),
     partitions_def=REFERENCES,
-    deps=[_ITS_BASE, dg.AssetDep(["prism", "pairs"])],
+    deps=[ITS_BASE, dg.AssetDep(["prism", "pairs"])],
     group_name=GROUP,
     kinds={"pytorch"},
     backfill_policy=dg.BackfillPolicy.multi_run(1),
@@ -113,7 +115,7 @@ def on_policy(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
     from prefassets.domain.training.encoding import encode_pairs
     from prefassets.domain.training.on_policy import on_policy_answers
 
-    study, model = _study_and_base(store, context.partition_key)
+    study, model = study_and_base(store, context.partition_key)
     pairs = sampled_prompts(store.read("prism.pairs"), models.ON_POLICY_PROMPTS)
     max_length = study.hyperparameters.max_length
     encoded = encode_pairs(pairs, model.tokenizer, max_length)
@@ -126,7 +128,8 @@ def on_policy(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
     return store.replace("model.on_policy", rows, [study.reference], {"answers cut at the maximum length": cut})
 
 
-def _study_and_base(store: Store, reference: str) -> "tuple[Study, LanguageModel]":
+def study_and_base(store: Store, reference: str) -> "tuple[Study, LanguageModel]":
+    """A study of this reference pass, and its base model, ready to run."""
     study = next(study for study in _STUDIES if study.reference == reference)
     revision = StudyData(store, study).base_revision
     return study, load_base(store, study.base_model, study.hyperparameters.precision, revision)

@@ -28,6 +28,7 @@ COLLECTED = {  # table of all measurements -> the asset of each measurement that
     "preferences.ratings": "ratings",
     "preferences.utilities": "utilities",
     "preferences.fit": "utilities",
+    "preferences.activations": "activations",
 }
 
 
@@ -51,10 +52,11 @@ def collected_asset(table: str, parts: str) -> dg.AssetsDefinition:
 def _asset(measurement: Measurement, name: str) -> list[str] | None:
     """The key of one of a measurement's assets, if it has it."""
     has = {
-        "completions": measurement.asks_after_tasks,
+        "completions": measurement.does_tasks,
         "choices": bool(measurement.choice_configurations),
         "utilities": bool(measurement.choice_configurations),
         "ratings": bool(measurement.rating_configurations),
+        "activations": measurement.activations is not None,
     }
     return [measurement.name, name] if has[name] else None
 

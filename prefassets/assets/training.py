@@ -32,6 +32,7 @@ COLLECTED = {  # table of all studies -> the per-study asset that writes its par
     "training.adapters": "adapters",
     "training.log": "adapters",
     "training.margins": "margins",
+    "training.activations": "activations",
 }
 _logger = logging.getLogger(__name__)
 
@@ -53,8 +54,8 @@ def cell_partitions(study: Study) -> dg.MultiPartitionsDefinition:
     )
 
 
-def _of_model(asset: str, partition: str) -> dg.AssetDep:
-    """One base model's partition of `model/base` or `model/reference`."""
+def of_model(asset: str, partition: str) -> dg.AssetDep:
+    """One partition of `model/base`, `model/reference` or `model/activations`."""
     return dg.AssetDep(["model", asset], partition_mapping=dg.SpecificPartitionsPartitionMapping([partition]))
 
 
@@ -75,8 +76,8 @@ def adapters_asset(study: Study) -> dg.AssetsDefinition:
         key=[study.name, "adapters"],
         description=f"One LoRA adapter per cohort and seed. {study.question}",
         deps=[
-            _of_model("base", study.base_model),
-            _of_model("reference", study.reference),
+            of_model("base", study.base_model),
+            of_model("reference", study.reference),
             dg.AssetDep(["prism", "pairs"]),
             dg.AssetDep(["prism", "folds"]),
             dg.AssetDep(["splits", "assignments"]),
@@ -110,7 +111,7 @@ def margins_asset(study: Study) -> dg.AssetsDefinition:
     @dg.asset(
         key=[study.name, "margins"],
         description="Reward margins of each adapter on the held-out users' pairs of both groups of its split.",
-        deps=[[study.name, "adapters"], _of_model("reference", study.reference), dg.AssetDep(["prism", "folds"])],
+        deps=[[study.name, "adapters"], of_model("reference", study.reference), dg.AssetDep(["prism", "folds"])],
         partitions_def=cell_partitions(study),
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=settings().cells_per_job),
         code_version=digest([TRAINER_VERSION, study.matching.value]),
@@ -292,10 +293,10 @@ def _put_rows(
     run_id: str,
 ) -> dict[str, Any]:
     """A cell's rows of three tables, seen by nobody before the record that is to follow them, which is returned."""
-    identity = _identity(cell, recipe.fingerprint)
+    whose = identity(cell, recipe.fingerprint)
     finished_at = datetime.now(UTC)
     cell_row = {
-        **identity,
+        **whose,
         "recipe": recipe.shared_digest,
         "method": recipe.method,
         "base_model": recipe.base_model,
@@ -309,7 +310,7 @@ def _put_rows(
         "finished_at": finished_at,
     }
     adapter_row = {
-        **identity,
+        **whose,
         "uri": adapter_folder(artifact(cell), result),
         "sha256": weights["sha256"],
         "bytes": weights["bytes"],
@@ -317,7 +318,7 @@ def _put_rows(
     for table, rows in (
         ("training.cells", _frame("training.cells", [cell_row])),
         ("training.adapters", _frame("training.adapters", [adapter_row])),
-        ("training.log", log.with_columns(_columns(identity))),
+        ("training.log", log.with_columns(_columns(whose))),
     ):
         store.replace(table, rows, cell.partition, result=result)
     return {
@@ -357,12 +358,13 @@ def score(store: Store, data: StudyData, cells: list[Cell]) -> Iterator[tuple[Ce
     with progress_bar(f"scoring {data.study.name}, pairs", total) as show:
         for key, margins in score_adapters(adapters, shared, on_batch=lambda done, _total: show(done)):
             cell, record = by_key[key]
-            rows = margins.with_columns(_columns(_identity(cell, record["fingerprint"])))
+            rows = margins.with_columns(_columns(identity(cell, record["fingerprint"])))
             store.replace("training.margins", rows, cell.partition, result=record["result"])
             yield cell, len(rows)
 
 
-def _identity(cell: Cell, fingerprint: str) -> dict[str, Any]:
+def identity(cell: Cell, fingerprint: str) -> dict[str, Any]:
+    """The columns that every table of cells begins with."""
     row = {**asdict(cell), "split": cell.split, "user_group": cell.user_group, "fingerprint": fingerprint}
     return {name: row[name] for name in CELL_COLUMNS}
 
@@ -399,7 +401,7 @@ def collected_asset(table: str, part_asset: str) -> dg.AssetsDefinition:
 
     @dg.asset(
         **declared(table),
-        deps=[[study.name, part_asset] for study in all_studies().values()],
+        deps=[[study.name, part_asset] for study in all_studies().values() if part_asset in study.assets_by_cell],
         group_name=GROUP,
         kinds={"duckdb"},
         automation_condition=AFTER_ANY_CHANGE,
@@ -427,13 +429,13 @@ STUDY_ASSETS = [make(study) for study in all_studies().values() for make in (ada
 @dg.asset(
     **declared("training.states"),
     deps=[
-        *([study.name, "adapters"] for study in all_studies().values()),
-        *([study.name, "margins"] for study in all_studies().values()),
+        *([study.name, asset] for study in all_studies().values() for asset in study.assets_by_cell),
         ["studies", "cell"],
         ["splits", "assignments"],
         ["prism", "pairs"],
         ["prism", "folds"],
         ["model", "base"],
+        ["model", "activations"],
     ],
     group_name=GROUP,
     kinds={"python"},

@@ -6,6 +6,7 @@ from prefassets.domain.preferences.active_learning import Plan
 from prefassets.domain.preferences.measurement import Measurement, Revealed, Stated
 from prefassets.domain.preferences.rating_questions import FRAMINGS, OPTIONS
 from prefassets.domain.preferences.template import Template
+from prefassets.domain.probes.extraction import Extraction
 
 NUMBERED = Template(
     task_label_names="number"
@@ -34,6 +35,7 @@ MEASUREMENT = Measurement(
     ),
     stated=Stated(framings=tuple(FRAMINGS), options=tuple(OPTIONS)),
     tasks=24,
+    activations=Extraction(),
     most_completion_tokens=32,
     precision="float32",
 )

@@ -4,6 +4,7 @@ from prefassets.domain.preferences.active_learning import Plan
 from prefassets.domain.preferences.measurement import Measurement, Revealed, Stated
 from prefassets.domain.preferences.rating_questions import FRAMINGS, OPTIONS
 from prefassets.domain.preferences.template import Template
+from prefassets.domain.probes.extraction import Extraction
 
 MEASUREMENT = Measurement(
     name="llama_after_tasks",
@@ -17,4 +18,5 @@ MEASUREMENT = Measurement(
     ),
     stated=Stated(framings=tuple(FRAMINGS), options=tuple(OPTIONS)),
     tasks=200,
+    activations=Extraction(),
 )

@@ -20,8 +20,8 @@ class Findings:
     """What a home holds of one study: what was read, and nothing computed from it.
 
     `cells` has a row per planned cell: `cohort`, `seed` (its key, `42` or `42.f1`), `state` (finished, missing,
-    unscored, stale) and `reason`. `tables` has, by name, the study's own rows of each table that the page shows; one
-    that was never made is empty. `source` says what PRISM they come from.
+    unscored, unread, stale) and `reason`. `tables` has, by name, the study's own rows of each table that the page
+    shows; one that was never made is empty. `source` says what PRISM they come from.
     """
 
     study: Study

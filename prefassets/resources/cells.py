@@ -8,13 +8,16 @@ from typing import Any, Literal
 
 import polars as pl
 
-from prefassets.domain.prism.cohorts import held_out_pairs, pair_digests, training_pairs
+from prefassets.domain.prism.cohorts import held_out_pairs, pair_digests, probed_pairs, training_pairs
+from prefassets.domain.probes.extraction import layers_at
 from prefassets.domain.training.recipe import Recipe, differences, digest
 from prefassets.resources.store import Store
 from prefassets.resources.tables import TABLES, cell_artifact
+from prefassets.studies import all_studies
 from prefassets.studies.study import Cell, Matching, Study
 
-State = Literal["finished", "missing", "unscored", "stale"]
+State = Literal["finished", "missing", "unscored", "unread", "stale"]
+UNFINISHED: tuple[State, ...] = ("missing", "unscored", "unread")  # what a launch makes without being asked for more
 
 
 def artifact(cell: Cell) -> str:
@@ -59,8 +62,10 @@ class _HomeData:
         return self.store.read("splits.assignments")
 
     @cached_property
-    def base_revisions(self) -> dict[str, str]:
-        return dict(self.store.query("select base_model, revision from model.base").iter_rows())
+    def bases(self) -> dict[str, tuple[str, int]]:
+        """Revision and number of layers of each base model."""
+        rows = self.store.query("select base_model, revision, layers from model.base")
+        return {name: (revision, layers) for name, revision, layers in rows.iter_rows()}
 
 
 class StudyData:
@@ -89,7 +94,49 @@ class StudyData:
     @property
     def base_revision(self) -> str | None:
         """Revision of the study's base model; None while `model/base` was never made."""
-        return self._of_home.base_revisions.get(self.study.base_model)
+        return self._of_home.bases.get(self.study.base_model, (None, 0))[0]
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers whose activations the study keeps; none, if it keeps none or there is no base model yet."""
+        if self.study.activations is None or self.base_revision is None:
+            return ()
+        return layers_at(self.study.activations.depths, self._of_home.bases[self.study.base_model][1])
+
+    @property
+    def pair_digests(self) -> dict[str, str]:
+        """Digest of what a model sees of each pair, by pair_id."""
+        return self._of_home.pair_digests
+
+    def probed_pairs(self, fold: int) -> pl.DataFrame:
+        """The held-out pairs of a fold that activations are kept of, the same for every cell of the fold."""
+        if self.study.activations is None:
+            return self.pairs.clear()
+        return probed_pairs(self.pairs, self.folds, fold, self.study.activations.pairs)
+
+    def readable_pairs(self, fold: int) -> pl.DataFrame:
+        """Those of `probed_pairs` that the base model was read on: the others are left out, as it says, by its text."""
+        return self.probed_pairs(fold).filter(pl.col("pair_id").is_in(self._read_by_base))
+
+    @cached_property
+    def _read_by_base(self) -> list[str]:
+        return self.store.query(
+            "select distinct pair_id from model.activations where reference = $reference and revision = $revision",
+            reference=self.study.reference,
+            revision=self.base_revision,
+        )["pair_id"].to_list()
+
+    def reading(self, fold: int) -> str:
+        """Digest of which activations are to be kept of a cell of this fold: pairs, layers and positions."""
+        if fold not in self._readings:
+            ids = self.readable_pairs(fold)["pair_id"]
+            positions = self.study.activations.positions if self.study.activations else ()
+            self._readings[fold] = reading_digest(ids, self.layers, positions)
+        return self._readings[fold]
+
+    @cached_property
+    def _readings(self) -> dict[int, str]:
+        return {}
 
     def training_pairs(self, cell: Cell) -> pl.DataFrame:
         """The cell's training pairs; see `domain.prism.cohorts.training_pairs`.
@@ -186,6 +233,49 @@ class StudyData:
         return self.study.recipe(cell, self.base_revision, self._cohort_digests[key])
 
 
+@dataclass(frozen=True)
+class BaseReading:
+    """What the base model of a reference pass is read on: all that the studies of this pass read adapters on."""
+
+    pairs: pl.DataFrame
+    layers: tuple[int, ...]
+    positions: tuple[str, ...]
+    fingerprint: str
+
+
+def base_reading(store: Store, reference: str) -> BaseReading | None:
+    """What `model.activations` is to have of a reference pass; None while no study wants any or there is no base model.
+
+    Its fingerprint changes with whatever changes the numbers.
+    """
+    studies = [study for study in all_studies().values() if study.reference == reference and study.activations]
+    pairs, layers, positions = [], set(), set()
+    data = None
+    for study in studies:
+        data = StudyData(store, study, like=data)
+        pairs += [data.probed_pairs(fold) for fold in study.folds]
+        layers |= set(data.layers)
+        positions |= set(study.activations.positions if study.activations else ())
+    if data is None or data.base_revision is None:
+        return None
+    wanted = pl.concat(pairs).unique("pair_id").sort("pair_id")
+    seen = [data.pair_digests[pair_id] for pair_id in wanted["pair_id"]]
+    of_pairs = [list(wanted["pair_id"]), seen]
+    fingerprint = digest([reference, data.base_revision, of_pairs, sorted(layers), sorted(positions)])
+    return BaseReading(wanted, tuple(sorted(layers)), tuple(sorted(positions)), fingerprint)
+
+
+def lacks_activations(store: Store, study: Study) -> bool:
+    """Whether the base model of a study that keeps activations is still to be read, or to be read on other pairs."""
+    wanted = base_reading(store, study.reference) if study.activations is not None else None
+    if wanted is None:
+        return False
+    kept = store.query(
+        "select distinct fingerprint from model.activations where reference = $reference", reference=study.reference
+    )
+    return wanted.fingerprint not in kept["fingerprint"]
+
+
 def group_sizes(store: Store, studies: Iterable[Study]) -> pl.DataFrame:
     """What `domain.prism.balance.exposure` asks of every study, from today's data."""
     rows: list[dict[str, Any]] = []
@@ -200,20 +290,24 @@ def group_sizes(store: Store, studies: Iterable[Study]) -> pl.DataFrame:
 def cell_states(store: Store, study: Study) -> list[CellState]:
     """The state of every cell of a study, in the study's order. Cheap: no model is loaded.
 
-    finished: its record is what today's recipe says, and its held-out pairs are scored; missing: no record;
-    unscored: trained, but its margins are missing; stale: its record is of another recipe.
+    finished: its record is what today's recipe says, its held-out pairs are scored, and its activations are kept if the
+    study wants them; missing: no record; unscored: trained, but its margins are missing; unread: scored, but its
+    activations are missing; stale: its record is of another recipe.
     """
-    return _states(StudyData(store, study), store.records(study.name), _scored(store, [study]))
+    return _states(
+        StudyData(store, study), store.records(study.name), _scored(store, [study]), _readings(store, [study])
+    )
 
 
 def cell_states_of_all(store: Store, studies: Iterable[Study]) -> dict[str, list[CellState]]:
     """The same of several studies, by name of the study; what they share is read once."""
     studies = list(studies)
     scored, records = _scored(store, studies), store.records()  # at once: they open every cell's files
+    readings = _readings(store, studies)
     states, data = {}, None
     for study in studies:
         data = StudyData(store, study, like=data)
-        states[study.name] = _states(data, records, scored)
+        states[study.name] = _states(data, records, scored, readings)
     return states
 
 
@@ -227,8 +321,32 @@ def _scored(store: Store, studies: Sequence[Study]) -> dict[tuple[Any, ...], str
     return {tuple(adapter): pairs for *adapter, pairs in rows.iter_rows()}
 
 
+def _readings(store: Store, studies: Sequence[Study]) -> dict[tuple[Any, ...], str]:
+    """Digest of which activations are kept of each adapter, by study, cohort, seed, fold and fingerprint."""
+    wanting = [study.name for study in studies if study.activations is not None]
+    if not wanting:
+        return {}
+    rows = store.query(
+        "select study, cohort, seed, fold, fingerprint, list(distinct pair_id), list(distinct layer),"
+        " list(distinct position) from training.activations where list_contains($studies, study) group by all",
+        studies=wanting,
+    )
+    return {
+        tuple(adapter): reading_digest(pairs, layers, positions)
+        for *adapter, pairs, layers, positions in rows.iter_rows()
+    }
+
+
+def reading_digest(pair_ids: Iterable[str], layers: Iterable[int], positions: Iterable[str]) -> str:
+    """Digest of which activations these are."""
+    return digest([sorted(pair_ids), sorted(layers), sorted(positions)])
+
+
 def _states(
-    data: StudyData, records: Mapping[str, dict[str, Any]], scored: Mapping[tuple[Any, ...], str]
+    data: StudyData,
+    records: Mapping[str, dict[str, Any]],
+    scored: Mapping[tuple[Any, ...], str],
+    readings: Mapping[tuple[Any, ...], str],
 ) -> list[CellState]:
     states = []
     for cell in data.study.cells:
@@ -243,6 +361,12 @@ def _states(
             states.append(CellState(cell, "unscored", "no margins on held-out pairs"))
         elif pairs != data.held_out_digest(cell):
             states.append(CellState(cell, "unscored", "margins are of other held-out pairs than today's"))
+        elif data.study.activations is None:
+            states.append(CellState(cell, "finished"))
+        elif (kept := readings.get((*astuple(cell), record["fingerprint"]))) is None:
+            states.append(CellState(cell, "unread", "no activations of held-out pairs"))
+        elif kept != data.reading(cell.fold):
+            states.append(CellState(cell, "unread", "activations are of other pairs, layers or positions than today's"))
         else:
             states.append(CellState(cell, "finished"))
     return states
@@ -264,8 +388,8 @@ def states_of_all(store: Store, studies: Iterable[Study]) -> pl.DataFrame:
 
 
 def unfinished(store: Store, study: Study, stale: bool = False) -> list[CellState]:
-    """Cells without a finished adapter and margins; with `stale`, also those whose record is of another recipe."""
-    wanted = {"missing", "unscored", "stale"} if stale else {"missing", "unscored"}
+    """Cells without all that the study wants of them; with `stale`, also those whose record is of another recipe."""
+    wanted = {*UNFINISHED, "stale"} if stale else set(UNFINISHED)
     return [state for state in cell_states(store, study) if state.state in wanted]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
-from prefassets.resources.cells import StudyData, cell_states_of_all
+from prefassets.resources.cells import UNFINISHED, StudyData, cell_states_of_all
 from prefassets.resources.store import Store
 from prefassets.settings import Settings
 from prefassets.studies import all_studies
@@ -77,7 +77,7 @@ def _home(store: Store) -> list[Finding]:
         unfinished |= {state.cell for state in cells if state.state in ("missing", "stale")}
         states = [state.state for state in cells]
         if started := len(states) - states.count("missing"):
-            wrong = {state: states.count(state) for state in ("missing", "unscored", "stale") if state in states}
+            wrong = {state: states.count(state) for state in (*UNFINISHED, "stale") if state in states}
             text = f"{states.count('finished')} of {len(states)} cells finished" + "".join(
                 f", {count} {state}" for state, count in wrong.items()
             )

@@ -76,7 +76,7 @@ class MeasurementData:
     def fingerprint(self, configuration: Configuration) -> str:
         """Digest of everything that determines what is asked and of whom: where it differs, answers are stale."""
         asked = asdict(self.measurement)
-        for named_elsewhere in ("name", "question", "revealed", "stated"):
+        for named_elsewhere in ("name", "question", "revealed", "stated", "activations"):
             del asked[named_elsewhere]
         revealed, stated = self.measurement.revealed, self.measurement.stated
         if isinstance(configuration, ChoiceConfiguration):

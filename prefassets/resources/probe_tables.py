@@ -1,6 +1,9 @@
 """The tables of activations and of the probes that are fitted to them, of studies and measurements alike."""
 
-from prefassets.resources.table import INTEGER, REAL, TEXT, VECTOR, Column, optional
+import polars as pl
+
+from prefassets.resources.preference_tables import MEASUREMENT, TASK
+from prefassets.resources.table import INTEGER, REAL, TEXT, VECTOR, Column, Table, optional
 
 LAYER = Column(INTEGER, "the layer whose output it is: 0 the embeddings, then 1 to the model's number of layers")
 POSITION = Column(
@@ -10,6 +13,7 @@ POSITION = Column(
 )
 WIDTH = Column(INTEGER, "numbers of the activation: the model's hidden size")
 ACTIVATION = Column(VECTOR, "the hidden state")
+READING = Column(TEXT, "digest of everything that determines what was read together")
 READ = {"layer": LAYER, "position": POSITION, "width": WIDTH, "activation": ACTIVATION}
 
 EXPERIMENT = Column(TEXT, "the study or the measurement whose activations are probed")
@@ -87,3 +91,68 @@ CROSS_COLUMNS = {
     "upper": UPPER,
     "rows": Column(INTEGER, "rows of b predicted"),
 }
+
+PROBE_TABLES = (
+    Table(
+        "preferences.activations",
+        "One row per (measurement, task, layer, position): the model's hidden state over the task and, at positions of "
+        "the response, over what it made of it.",
+        {
+            "measurement": MEASUREMENT,
+            "chunk": Column(INTEGER, "tasks that were read together, from 0"),
+            "task_id": TASK,
+            "model": MODEL,
+            "revision": Column(TEXT, "revision of the model, and its precision"),
+            "fingerprint": READING,
+            **READ,
+        },
+        ("measurement", "chunk"),
+    ),
+    Table(
+        "probes.experiment",
+        "One row per experiment that was probed. It is written last, so its presence means done.",
+        {
+            "experiment": EXPERIMENT,
+            "kind": Column(TEXT, "study or measurement"),
+            "model": MODEL,
+            "revision": Column(TEXT, "revision of the model"),
+            "items": Column(INTEGER, "tasks, or pairs, with activations"),
+            "units": Column(INTEGER, "what is held out together: tasks, or users"),
+            "targets": Column(pl.List(pl.String()), "what was predicted"),
+            "fingerprint": Column(TEXT, "digest of the activations, the targets and the version of the probes"),
+        },
+        ("experiment",),
+    ),
+    Table(
+        "probes.score",
+        "One row per (experiment, target, probe, layer, position, split, features, metric): how well a target is "
+        "predicted of what was held out, from activations and from what cannot know it.",
+        SCORE_COLUMNS,
+        ("experiment",),
+    ),
+    Table(
+        "probes.sweep",
+        "One row per (experiment, target, probe, layer, position, features, alpha): the sweep of penalties.",
+        SWEEP_COLUMNS,
+        ("experiment",),
+    ),
+    Table(
+        "probes.direction",
+        "One row per (experiment, target, probe, layer, position): the probe that is fitted to all rows.",
+        DIRECTION_COLUMNS,
+        ("experiment",),
+    ),
+    Table(
+        "probes.prediction",
+        "One row per (experiment, target, probe, layer, position, item): what was held out, and what was predicted.",
+        PREDICTION_COLUMNS,
+        ("experiment",),
+    ),
+    Table(
+        "probes.cross",
+        "One row per pair of an experiment's probes: how alike their directions are, and how one predicts the other's "
+        "target.",
+        CROSS_COLUMNS,
+        ("experiment",),
+    ),
+)

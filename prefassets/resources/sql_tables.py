@@ -7,7 +7,7 @@ that keeps the name of a column it reads inherits that comment. Dependencies are
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -98,11 +98,39 @@ def tables_read(sql: str) -> tuple[str, ...]:
     return tuple(sorted(f"{schema}.{name}" for schema, name in found if schema))
 
 
-def create_empty(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Make `table` without rows in `connection`, as its declaration says."""
+def create_empty(connection: duckdb.DuckDBPyConnection, table: Table, width: int | None = None) -> None:
+    """Make `table` without rows in `connection`, as its declaration says, with vectors of `width` numbers."""
     schema, _ = table.name.split(".")
     empty = table.empty()  # noqa: F841  DuckDB reads the variable by name
-    connection.execute(f"create schema if not exists {schema}; create table {table.name} as select * from empty")
+    connection.execute(
+        f"create schema if not exists {schema}; create table {table.name} as {columns_of(table, width)} from empty"
+    )
+
+
+def columns_of(table: Table, width: int | None) -> str:
+    """`select *`, in which the table's vectors are arrays of `width` numbers; lists if that is None."""
+    if width is None or not table.vectors:
+        return "select *"
+    arrays = ", ".join(f'"{name}"::float[{width}] as "{name}"' for name in table.vectors)
+    return f"select * replace ({arrays})"
+
+
+def read_files(connection: duckdb.DuckDBPyConnection, table: Table, files: Sequence[Path]) -> str:
+    """The SELECT that reads all rows of a table from its Parquet files."""
+    listed = ", ".join(sql_literal(str(file)) for file in files)
+    rows = f"from read_parquet([{listed}], union_by_name = true)"
+    return f"{columns_of(table, width_of(connection, table, files))} {rows}"
+
+
+def width_of(connection: duckdb.DuckDBPyConnection, table: Table, files: Sequence[Path]) -> int | None:
+    """The one width of all vectors of a table in these Parquet files; None if there is none, or more than one."""
+    if not table.vectors or not files:
+        return None
+    listed = ", ".join(sql_literal(str(file)) for file in files)
+    ((least, most),) = connection.execute(
+        f"select min(width), max(width) from read_parquet([{listed}], union_by_name = true)"
+    ).fetchall()
+    return least if least == most else None
 
 
 def sql_literal(text: str) -> str:

@@ -32,7 +32,7 @@ from prefassets.resources.sql_tables import (
     all_tables,
     create_empty,
     empty_database,
-    sql_literal,
+    read_files,
     sql_tables,
     tables_read,
     with_dependencies,
@@ -219,8 +219,8 @@ class Store(dg.ConfigurableResource):
                     kind = "table" if name in read_again else "view"
                     connection.execute(f"create {kind} {name} as {sql_tables()[name].sql}")
                 elif parts[name]:
-                    files = ", ".join(sql_literal(str(paths[part.name])) for part in parts[name])
-                    connection.execute(f"create view {name} as from read_parquet([{files}], union_by_name = true)")
+                    files = [paths[part.name] for part in parts[name]]
+                    connection.execute(f"create view {name} as {read_files(connection, table, files)}")
                 else:
                     create_empty(connection, table)
             yield connection

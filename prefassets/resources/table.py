@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 TEXT, INTEGER, REAL, BOOLEAN = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
-VECTOR = pl.List(pl.Float32())
+VECTOR = pl.List(pl.Float32())  # beside a column `width`: DuckDB then has an array of that size, see `vectors`
 
 
 class TableMismatch(ValueError):
@@ -39,6 +39,17 @@ class Table:
     @property
     def schema(self) -> pl.Schema:
         return pl.Schema({name: column.dtype for name, column in self.columns.items()})
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """Columns of `width` numbers each, which DuckDB has as FLOAT[width], so that its array functions take them.
+
+        Parquet knows no array of fixed size, and the width is the model's: while a table has rows of several models of
+        different widths, they are FLOAT[], as they are while it has none.
+        """
+        if "width" not in self.columns:
+            return ()
+        return tuple(name for name, column in self.columns.items() if column.dtype == VECTOR)
 
     def empty(self) -> pl.DataFrame:
         return pl.DataFrame(schema=self.schema)

@@ -1,7 +1,8 @@
 """Every table that Python writes, declared once: columns, types, comments, partitions.
 
 The same declaration makes the empty table, checks every write, and feeds Dagster's column schema, the comments in
-`warehouse.duckdb` and the data dictionary. Those of a language model's own preferences are in `preference_tables.py`.
+`warehouse.duckdb` and the data dictionary. Those of a language model's own preferences are in `preference_tables.py`,
+those of probes in `probe_tables.py`.
 Tables that SQL writes declare themselves in `sql/` (see `sql_tables.py`).
 """
 
@@ -9,6 +10,7 @@ import polars as pl
 
 from prefassets.domain.prism.released import SURVEY_COLUMNS, UTTERANCE_COLUMNS
 from prefassets.resources.preference_tables import PREFERENCE_TABLES
+from prefassets.resources.probe_tables import PROBE_TABLES, READ, READING
 from prefassets.resources.table import BOOLEAN, INTEGER, REAL, TEXT, Column, Table, optional
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String(), "content": pl.String()}))
@@ -22,6 +24,7 @@ SEED = Column(INTEGER, "the replicate: fixes adapter initialisation and data ord
 FOLD = Column(INTEGER, "the held-out fold, 0 to 4")
 FINGERPRINT = Column(TEXT, "digest of everything that determines the adapter")
 TASK_ID = Column(TEXT, "the task: `alpaca_1400` is row 1400 of Alpaca, counted from 0; `synthetic_...` was made here")
+RESPONSE = Column(TEXT, "`chosen` or `rejected`")
 PAIR_ID = Column(TEXT, "`<conversation_id>.<turn>`")
 REASON = optional(TEXT, "why a value is empty, where one is")
 BASE_MODEL = Column(TEXT, "`tiny`, or a Hugging Face model id")
@@ -402,7 +405,7 @@ TABLES: dict[str, Table] = {
             {
                 **PASS_COLUMNS,
                 "pair_id": PAIR_ID,
-                "response": Column(TEXT, "`chosen` or `rejected`"),
+                "response": RESPONSE,
                 "logp": Column(REAL, "sum of log pi_ref over the response's tokens, nats"),
                 "tokens": Column(INTEGER, "tokens of the response, its end token included"),
                 "prompt_tokens": Column(INTEGER, "tokens of the prompt after truncation"),
@@ -412,6 +415,13 @@ TABLES: dict[str, Table] = {
                     pl.List(pl.Float32()), "mean of the last hidden state over the response's tokens"
                 ),
             },
+            ("reference",),
+        ),
+        Table(
+            "model.activations",
+            "One row per (reference pass, pair, response, layer, position): hidden states of the frozen base model, on "
+            "the held-out pairs that adapters are read on, too.",
+            {**PASS_COLUMNS, "fingerprint": READING, "pair_id": PAIR_ID, "response": RESPONSE, **READ},
             ("reference",),
         ),
         Table(
@@ -477,8 +487,9 @@ TABLES: dict[str, Table] = {
                 "cell": Column(TEXT, "the Dagster partition key, `cohort|seed`"),
                 "state": Column(
                     TEXT,
-                    "finished; missing (no adapter); unscored (no margins on today's held-out pairs); stale (trained "
-                    "by another recipe or on other data than the study now says)",
+                    "finished; missing (no adapter); unscored (no margins on today's held-out pairs); unread (no "
+                    "activations that the study wants); stale (trained by another recipe or on other data than the "
+                    "study now says)",
                 ),
                 "reason": Column(TEXT, "what is missing, or which field of the recipe differs; empty if finished"),
             },
@@ -526,6 +537,13 @@ TABLES: dict[str, Table] = {
                 "pair_id": PAIR_ID,
                 "margin": Column(REAL, "reward margin, nats x beta; above 0: the adapter prefers the chosen answer"),
             },
+            CELL_PARTITION,
+            cell_artifact,
+        ),
+        Table(
+            "training.activations",
+            "One row per (finished cell, held-out pair, response, layer, position): hidden states with its adapter.",
+            {**CELL_COLUMNS, "pair_id": PAIR_ID, "response": RESPONSE, **READ},
             CELL_PARTITION,
             cell_artifact,
         ),
@@ -684,5 +702,6 @@ TABLES: dict[str, Table] = {
             },
         ),
         *PREFERENCE_TABLES,
+        *PROBE_TABLES,
     )
 }

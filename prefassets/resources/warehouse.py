@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-from prefassets.resources.sql_tables import all_tables, create_empty, sql_literal
+from prefassets.resources.sql_tables import all_tables, columns_of, create_empty, sql_literal, width_of
 from prefassets.resources.store import Part, Store
 from prefassets.resources.table import Table
 
@@ -36,7 +36,7 @@ def write(store: Store, path: Path) -> dict[str, int]:
         changed = [
             (all_tables()[name], part)
             for name, parts in store.parts_of(list(all_tables())).items()
-            for part in _changed(connection, all_tables()[name], parts)
+            for part in _changed(connection, all_tables()[name], parts, _width(store, connection, name, parts))
         ]
         paths = store.paths([part for _, part in changed])
         for table, part in changed:
@@ -47,12 +47,21 @@ def write(store: Store, path: Path) -> dict[str, int]:
         return {name: _count(connection, name) for name in all_tables()}
 
 
-def _changed(connection: duckdb.DuckDBPyConnection, table: Table, parts: Sequence[Part]) -> list[Part]:
+def _width(store: Store, connection: duckdb.DuckDBPyConnection, name: str, parts: Sequence[Part]) -> int | None:
+    """Numbers of the table's vectors, if it has any and they are all as long."""
+    if not all_tables()[name].vectors:
+        return None
+    return width_of(connection, all_tables()[name], [*store.paths(parts).values()])
+
+
+def _changed(
+    connection: duckdb.DuckDBPyConnection, table: Table, parts: Sequence[Part], width: int | None
+) -> list[Part]:
     """The parts that the database holds in another version or not at all; it loses those that are no more."""
-    if not _exists_as_declared(connection, table):
+    if not _exists_as_declared(connection, table, width):
         connection.execute(f"drop table if exists {table.name}")
         connection.execute(f"delete from {LOADED} where table_name = ?", [table.name])
-        create_empty(connection, table)
+        create_empty(connection, table, width)
         _comment(connection, table)
     rows = connection.execute(
         f"select part_values, version from {LOADED} where table_name = ?", [table.name]
@@ -74,8 +83,8 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: Table, part: Part, pat
     connection.execute(f"insert into {LOADED} values (?, ?, ?)", [table.name, list(part.values), part.version])
 
 
-def _exists_as_declared(connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
-    """Whether the file already has the table with today's columns and comments."""
+def _exists_as_declared(connection: duckdb.DuckDBPyConnection, table: Table, width: int | None) -> bool:
+    """Whether the file already has the table with today's columns and comments, and vectors of this width."""
     schema, name = table.name.split(".")
     there = connection.execute(
         "select column_name, data_type, comment from duckdb_columns() where schema_name = ? and table_name = ?"
@@ -83,7 +92,7 @@ def _exists_as_declared(connection: duckdb.DuckDBPyConnection, table: Table) -> 
         [schema, name],
     ).fetchall()
     empty = table.empty()  # noqa: F841  DuckDB reads the variable by name
-    wanted = connection.execute("describe select * from empty").fetchall()
+    wanted = connection.execute(f"describe {columns_of(table, width)} from empty").fetchall()
     return there == [(column, dtype, table.columns[column].comment) for column, dtype, *_ in wanted]
 
 

@@ -36,12 +36,12 @@ class Run:
 def cells_in_flight(study: Study, states: Iterable[CellState], runs: Iterable[Run]) -> dict[str, Run]:
     """Which of these cells a run will finish, by key; of several runs the first.
 
-    A cell that is only unscored waits for a run that scores it; any other for one that trains it.
+    A cell that is only unscored or unread waits for a run that scores or reads it; any other for one that trains it.
     """
     made = [(run, *_made_by(study, run)) for run in runs]
     found = {}
     for state in states:
-        needed = "margins" if state.state == "unscored" else "adapters"
+        needed = {"unscored": "margins", "unread": "activations"}.get(state.state, "adapters")
         run = next((run for run, assets, keys in made if needed in assets and state.cell.key in keys), None)
         if run is not None:
             found[state.cell.key] = run
@@ -56,12 +56,12 @@ def told(in_flight: Mapping[str, Run]) -> str:
 
 
 def _made_by(study: Study, run: Run) -> tuple[Collection[str], Collection[str]]:
-    """What a run makes of a study: some of `adapters` and `margins`, and of which cells."""
+    """What a run makes of a study, some of its `assets_by_cell`, and of which cells."""
     from prefassets.assets.cells_job import job_name, listed_cells
 
     if run.job == job_name(study):
-        return ("adapters", "margins"), listed_cells(run.config)
-    assets = [asset for asset in ("adapters", "margins") if (study.name, asset) in run.assets]
+        return study.assets_by_cell, listed_cells(run.config)
+    assets = [asset for asset in study.assets_by_cell if (study.name, asset) in run.assets]
     if PARTITION in run.tags:
         return assets, [run.tags[PARTITION]]
     if FIRST in run.tags and LAST in run.tags:

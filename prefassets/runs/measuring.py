@@ -7,6 +7,7 @@ import dagster as dg
 
 from prefassets.domain.preferences.measurement import Configuration, Measurement
 from prefassets.measurements import all_measurements
+from prefassets.resources.activations import ActivationChunks
 from prefassets.resources.measurement_reports import wants_page
 from prefassets.resources.measuring import MeasurementData, unfinished
 from prefassets.runs.here import Launcher
@@ -14,7 +15,7 @@ from prefassets.runs.runs import RunFailed
 
 
 def measure(launcher: Launcher, measurement: Measurement) -> Iterator[str]:
-    """Ask whatever a measurement lacks, then fit utilities; yields a line before each run.
+    """Ask whatever a measurement lacks, read activations, fit utilities; yields a line before each run.
 
     Answers that stand are not asked for again: of a finished measurement, nothing is.
 
@@ -26,7 +27,9 @@ def measure(launcher: Launcher, measurement: Measurement) -> Iterator[str]:
     yield from _make_what_it_needs(launcher, measurement)
     lacking = [state.configuration for state in unfinished(launcher.store, measurement)]
     failures = []
-    if any(configuration.asked == "after" for configuration in lacking):
+    read = measurement.activations is not None and measurement.activations.of_responses
+    undone = read and not MeasurementData(launcher.store, measurement).completions
+    if undone or any(configuration.asked == "after" for configuration in lacking):
         completions = dg.AssetKey([measurement.name, "completions"])
         try:
             yield from launcher.make(f"{measurement.name}: the model does the tasks", [completions])
@@ -42,6 +45,10 @@ def measure(launcher: Launcher, measurement: Measurement) -> Iterator[str]:
                 yield from _run(launcher, measurement, asset, together)
             except RunFailed as error:
                 failures.append(str(error))
+    try:
+        yield from _read(launcher, measurement)
+    except (RunFailed, ValueError) as error:  # without completions, no responses can be read
+        failures.append(str(error))
     to_fit = MeasurementData(launcher.store, measurement).unfitted()
     for together in _neighbours(measurement.choice_configurations, to_fit):
         try:
@@ -50,6 +57,14 @@ def measure(launcher: Launcher, measurement: Measurement) -> Iterator[str]:
             failures.append(str(error))
     if failures:
         raise RunFailed("\n".join(failures))
+
+
+def _read(launcher: Launcher, measurement: Measurement) -> Iterator[str]:
+    """Keep the activations that the measurement wants and lacks."""
+    if measurement.activations is None or not ActivationChunks(launcher.store, measurement).lacking():
+        return
+    activations = dg.AssetKey([measurement.name, "activations"])
+    yield from launcher.make(f"{measurement.name}: activations of {measurement.model_read}", [activations])
 
 
 def believe(launcher: Launcher) -> None:
@@ -69,12 +84,14 @@ def believe(launcher: Launcher) -> None:
 def _make_what_it_needs(launcher: Launcher, measurement: Measurement) -> Iterator[str]:
     if not launcher.store.parts("tasks.tasks"):
         yield from launcher.make("tasks", [dg.AssetKey(["tasks", "tasks"])])
-    if MeasurementData(launcher.store, measurement).revision is not None:
-        return
-    if measurement.model == "tiny" and not launcher.store.parts("prism.utterances"):
-        released = [dg.AssetKey(["prism", table]) for table in ("survey", "utterances", "planted_truth")]
-        yield from launcher.make("raw data, which the tiny model learns from", released)
-    yield from launcher.make(f"model {measurement.model}", [dg.AssetKey(["model", "base"])], measurement.model)
+    there = set(launcher.store.query("select base_model from model.base")["base_model"])
+    for name in measurement.models_here:
+        if name in there:
+            continue
+        if name == "tiny" and not launcher.store.parts("prism.utterances"):
+            released = [dg.AssetKey(["prism", table]) for table in ("survey", "utterances", "planted_truth")]
+            yield from launcher.make("raw data, which the tiny model learns from", released)
+        yield from launcher.make(f"model {name}", [dg.AssetKey(["model", "base"])], name)
 
 
 def _leave_it_to_others(launcher: Launcher, measurement: Measurement) -> None:

@@ -8,7 +8,7 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from prefassets.domain.training.methods import METHODS
-from prefassets.resources.cells import CellState, StudyData
+from prefassets.resources.cells import CellState, StudyData, lacks_activations
 from prefassets.resources.store import Store
 from prefassets.runs.in_flight import Run, cells_in_flight, told
 from prefassets.settings import settings
@@ -22,9 +22,14 @@ class RunFailed(RuntimeError):
 
 
 def what_of_cells(study: Study, states: Sequence[CellState]) -> str:
-    to_train = sum(state.state != "unscored" for state in states)
-    training = f"training {to_train}, " if to_train else ""
-    return f"{len(states)} cells of {study.name}: {training}scoring {len(states)}"
+    """What a run does to these cells, in words: how many it trains, scores, and reads activations of."""
+    found = [state.state for state in states]
+    to_train = sum(state not in ("unscored", "unread") for state in found)
+    doing = {"training": to_train, "scoring": len(found) - found.count("unread")}
+    if study.activations is not None:
+        doing["reading"] = len(found)
+    said = ", ".join(f"{what} {count}" for what, count in doing.items() if count)
+    return f"{len(found)} cells of {study.name}: {said}"
 
 
 def keys_of(states: Sequence[CellState]) -> list[str]:
@@ -100,6 +105,7 @@ class Runs(ABC):
                 [dg.AssetKey(["model", "reference"])],
                 study.reference,
             )
+        yield from self._prepare_activations(study)
         if METHODS[study.method].weight is None:
             return
         answers = self.store.query(
@@ -111,6 +117,16 @@ class Runs(ABC):
                 [dg.AssetKey(["model", "on_policy"])],
                 study.reference,
             )
+
+    def _prepare_activations(self, study: Study) -> Iterator[str]:
+        """The base model's activations, beside which those of adapters are read."""
+        if not lacks_activations(self.store, study):
+            return
+        yield from self.make(
+            f"activations of {study.base_model} on held-out pairs",
+            [dg.AssetKey(["model", "activations"])],
+            study.reference,
+        )
 
     def _not_in_flight(
         self, study: Study, states: Sequence[CellState], again: bool

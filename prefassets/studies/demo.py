@@ -1,6 +1,6 @@
 """The demo: four splits whose truth is planted in synthetic PRISM, learned by a tiny model in minutes on two cores."""
 
-from prefassets.studies.study import Expected, Hyperparameters, Lora, Study
+from prefassets.studies.study import Expected, Extraction, Hyperparameters, Lora, Study
 
 STUDY = Study(
     name="demo",
@@ -24,4 +24,5 @@ STUDY = Study(
         max_length=96,
         precision="float32",
     ),
+    activations=Extraction(positions=("turn_boundary", "response_mean")),
 )

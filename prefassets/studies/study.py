@@ -6,6 +6,7 @@ from enum import Enum
 
 from prefassets.domain.prism.cohorts import Matching
 from prefassets.domain.prism.splits import SPLITS
+from prefassets.domain.probes.extraction import Extraction
 from prefassets.domain.training.recipe import Hyperparameters, Lora, Recipe
 from prefassets.studies.hardware import GPU, Hardware
 
@@ -13,6 +14,7 @@ __all__ = [
     "EVERYONE",
     "Cell",
     "Expected",
+    "Extraction",
     "Gate",
     "Gates",
     "Hardware",
@@ -118,8 +120,9 @@ class Study:
     many pairs, and so, taking equally many steps, see each equally often; with `Matching.SOURCES`, from equally many of
     each source model, and are judged on such pairs too. The baseline learns from all. `variant_of` names the study that
     this one repeats with one thing changed. `null_tolerance_pp` is how large (points) a difference may be and still
-    count as none. `gates` say what must hold before the verdicts are read. `hardware` is what its jobs ask of a
-    cluster. `deviations` says in plain words what differs from the report it follows.
+    count as none. `gates` say what must hold before the verdicts are read. `activations` says which hidden states are
+    kept of each adapter; None, and none are. `hardware` is what its jobs ask of a cluster. `deviations` says in plain
+    words what differs from the report it follows.
     """
 
     name: str
@@ -134,6 +137,7 @@ class Study:
     variant_of: str | None = None
     null_tolerance_pp: float = 5.0
     gates: Gates = Gates()
+    activations: Extraction | None = None
     hardware: Hardware = GPU
     deviations: tuple[str, ...] = ()
 
@@ -175,6 +179,11 @@ class Study:
     @property
     def seed_keys(self) -> tuple[str, ...]:
         return tuple(cell.seed_key for cell in self.cells if cell.cohort == EVERYONE)
+
+    @property
+    def assets_by_cell(self) -> tuple[str, ...]:
+        """The study's assets that have a part per cell."""
+        return ("adapters", "margins", *(["activations"] if self.activations is not None else []))
 
     @property
     def reference(self) -> str:

@@ -6,7 +6,7 @@ from prefassets_tests.short_demo import demo, models
 
 TINY_STEPS = 60
 SPLITS = ("personalisation", "safety")
-STUDY = replace(demo.STUDY, expected={split: demo.STUDY.expected[split] for split in SPLITS})
+STUDY = replace(demo.STUDY, activations=None, expected={split: demo.STUDY.expected[split] for split in SPLITS})
 
 
 def instead_of_the_demo() -> None:

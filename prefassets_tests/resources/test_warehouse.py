@@ -113,3 +113,42 @@ def test_an_export_stands_alone_with_adapters(store, tmp_path):
     with duckdb.connect(str(tmp_path / "out.duckdb"), read_only=True) as connection:
         rows = connection.execute("select uri, file, content from training.adapter_files").fetchall()
     assert rows == [("artifacts/s/age.A/seed-1/r1", "adapter_model.safetensors", b"weights")]
+
+
+def activations(task: str, *numbers: float, chunk: int = 0) -> pl.DataFrame:
+    """The row of one task, of a model that is as wide as there are numbers."""
+    row = {"measurement": "m", "chunk": chunk, "task_id": task, "model": "tiny", "revision": "r", "fingerprint": "f"}
+    read = {"layer": 1, "position": "prompt_last", "width": len(numbers), "activation": list(numbers)}
+    return pl.DataFrame([row | read])
+
+
+ALIKE = """
+    select a.task_id, b.task_id, array_cosine_similarity(a.activation, b.activation)
+    from preferences.activations as a, preferences.activations as b
+    where a.task_id < b.task_id
+"""
+
+
+def test_duckdbs_array_functions_take_activations(store):
+    """Cosine of (3, 4) and (4, 3): 24 / 25."""
+    store.replace("preferences.activations", activations("t1", 3.0, 4.0), ("m", "0"))
+    store.replace("preferences.activations", activations("t2", 4.0, 3.0, chunk=1), ("m", "1"))
+    warehouse.refresh(store)
+    with opened(store) as connection:
+        assert connection.execute(ALIKE).fetchall() == [("t1", "t2", pytest.approx(0.96))]
+        assert connection.execute("select distinct typeof(activation) from preferences.activations").fetchall() == [
+            ("FLOAT[2]",)
+        ]
+    assert store.query(ALIKE).row(0) == ("t1", "t2", pytest.approx(0.96))
+
+
+def test_models_of_different_widths_share_the_table(store):
+    store.replace("preferences.activations", activations("t1", 3.0, 4.0), ("m", "0"))
+    warehouse.refresh(store)
+    wider = activations("t2", 1.0, 2.0, 3.0).with_columns(measurement=pl.lit("other"))
+    store.replace("preferences.activations", wider, ("other", "0"))
+    warehouse.refresh(store)
+    asked = "select task_id, list_sum(activation) from preferences.activations order by task_id"
+    with opened(store) as connection:
+        assert connection.execute(asked).fetchall() == [("t1", 7.0), ("t2", 6.0)]
+    assert store.query(asked).rows() == [("t1", 7.0), ("t2", 6.0)]

@@ -7,6 +7,7 @@ from prefassets.domain.preferences.active_learning import Plan
 from prefassets.domain.preferences.rating_questions import FRAMINGS, OPTIONS
 from prefassets.domain.preferences.tasks import ORIGINS
 from prefassets.domain.preferences.template import Template
+from prefassets.domain.probes.extraction import Extraction
 
 Asked = Literal["before", "after"]  # doing the tasks
 Backend = Literal["in_process", "endpoint"]
@@ -102,7 +103,8 @@ class Measurement:
     OpenAI-compatible `endpoint` that the environment names. Of the tasks, `tasks` are drawn by `seed`, evenly over
     `origins`. `answering` is `free`, what the model writes, or `constrained`, one of the permitted answers, drawn by
     their probabilities: a model that cannot follow an instruction can be asked in no other way. An answer and a
-    completion are cut after `most_answer_tokens` and `most_completion_tokens`.
+    completion are cut after `most_answer_tokens` and `most_completion_tokens`. `activations` says which hidden states
+    are kept of each task; None, and none are.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Measurement:
     most_answer_tokens: int = 64
     most_completion_tokens: int = 256
     precision: Literal["float32", "bfloat16"] = "bfloat16"
+    activations: Extraction | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -133,6 +136,11 @@ class Measurement:
             raise ValueError(f"{self.name}: origins are {self.origins}; wanted are some of {', '.join(ORIGINS)}")
         if self.revealed is None and self.stated is None:
             raise ValueError(f"{self.name} asks nothing: give it revealed=Revealed(...), stated=Stated(...), or both")
+        if self.activations is not None and self.backend == "endpoint" and self.activations.model is None:
+            raise ValueError(
+                f"{self.name}: an endpoint hands out no activations; name the model to read them of here, "
+                f"activations=Extraction(model=...)"
+            )
         _refuse_repeats(self)
 
     @property
@@ -164,9 +172,21 @@ class Measurement:
         return (*self.choice_configurations, *self.rating_configurations)
 
     @property
-    def asks_after_tasks(self) -> bool:
-        """Whether the model has to do the tasks: only then are there completions."""
-        return any(configuration.asked == "after" for configuration in self.configurations)
+    def does_tasks(self) -> bool:
+        """Whether the model has to do the tasks, to be asked afterwards or read: only then are there completions."""
+        read = self.activations is not None and self.activations.of_responses
+        return read or any(configuration.asked == "after" for configuration in self.configurations)
+
+    @property
+    def model_read(self) -> str | None:
+        """The model whose activations are kept, which runs here whoever answers; None if none are kept."""
+        return None if self.activations is None else self.activations.model or self.model
+
+    @property
+    def models_here(self) -> tuple[str, ...]:
+        """The models that run in this process."""
+        answering = self.model if self.backend == "in_process" else None
+        return tuple(dict.fromkeys(name for name in (answering, self.model_read) if name is not None))
 
     def configuration(self, name: str) -> Configuration:
         """The configuration of that name, which is its Dagster partition.

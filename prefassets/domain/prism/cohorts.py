@@ -115,6 +115,22 @@ def sampled_prompts(pairs: pl.DataFrame, number: int) -> pl.DataFrame:
     return pairs.join(first, on="pair_id", how="semi").sort("pair_id")
 
 
+def probed_pairs(pairs: pl.DataFrame, folds: pl.DataFrame, held_out_fold: int, number: int) -> pl.DataFrame:
+    """`number` pairs of a fold's users (all, if there are fewer), ordered by pair_id: what activations are kept of.
+
+    Users take turns, so that as many of them as can be are among the pairs: what is said of activations rests on how
+    many users there are. Which pair of a user, and who comes first, is decided by the hash of the pair_id; of a larger
+    `number` the first are these.
+    """
+    unseen = pairs.join(folds.filter(pl.col("fold") == held_out_fold), on="user_id", how="semi")
+    by_hash = unseen.select("pair_id", "user_id").sort(
+        pl.col("pair_id").map_elements(_hash, return_dtype=pl.Binary), maintain_order=True
+    )
+    turn = pl.int_range(pl.len()).over("user_id")
+    taken = by_hash.with_columns(turn=turn).sort("turn", maintain_order=True).head(number)
+    return unseen.join(taken, on="pair_id", how="semi").sort("pair_id")
+
+
 def pair_digests(pairs: pl.DataFrame) -> dict[str, str]:
     """Digest of what a trainer sees of each pair (prompt, chosen, rejected), by pair_id."""
     columns = ("pair_id", "prompt", "chosen", "rejected")

@@ -40,6 +40,11 @@ class Extraction:
             if (given := getattr(self, name)) < 1:
                 raise ValueError(f"activations: {name} is {given}; it must be at least 1")
 
+    @property
+    def of_responses(self) -> bool:
+        """Whether a response is read."""
+        return any(position.startswith("response") for position in self.positions)
+
 
 def layers_at(depths: Sequence[float], layers: int) -> tuple[int, ...]:
     """The layer nearest to each depth, each once: 0 the embeddings, k what the k-th of `layers` blocks leaves.

@@ -126,9 +126,9 @@ def lay_out(
 
     block = block or BLOCK[device.type]
     lengths = [np.array([len(pair) for pair in own], dtype=np.int64) for own in pairs_by_adapter]
-    pair_begin, places = _begins(lengths, block)
+    pair_begin, places = begins(lengths, block)
     read_lengths = [np.array([pair.read for pair in own], dtype=np.int64) for own in pairs_by_adapter]
-    read_begin, read_places = _begins(read_lengths, block)
+    read_begin, read_places = begins(read_lengths, block)
     prompt_begin_N = np.repeat(pair_begin, 2)
     response_begin_N = prompt_begin_N + prompt_N
     response_begin_N[1::2] += response_N[0::2]
@@ -198,7 +198,7 @@ def _text_lengths(pairs: Sequence[PairTokens]) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(prompt, 2), responses.reshape(-1)
 
 
-def _begins(lengths: Sequence[np.ndarray], block: int) -> tuple[np.ndarray, list[int]]:
+def begins(lengths: Sequence[np.ndarray], block: int) -> tuple[np.ndarray, list[int]]:
     """Where each pair begins, and the places of each adapter: one pair after the other, adapters in whole blocks."""
     begins, places, start = [], [], 0
     for own in lengths:

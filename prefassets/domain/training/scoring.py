@@ -9,13 +9,10 @@ import torch
 
 from prefassets.domain.training.completions import batches_of_similar_length, response_tokens, sum_by_text
 from prefassets.domain.training.cores import side_by_side
-from prefassets.domain.training.lora import read_adapter
 from prefassets.domain.training.pair_batch import lay_out
-from prefassets.domain.training.recipe import Lora
-from prefassets.domain.training.stacked_lora import StackedLora, WeightOrder, as_row
+from prefassets.domain.training.stacked_lora import StackedLora, stacks
 from prefassets.domain.training.train import TrainingData
 
-ADAPTERS_AT_ONCE = 8
 SCORED = {"pair_id": pl.String, "margin": pl.Float64}
 
 
@@ -50,49 +47,31 @@ def score_adapters(
         ValueError: an adapter belongs to another base model.
     """
     total, done = sum(len(adapter.pair_ids) for adapter in adapters), 0
-    for together in _stackable(adapters, data):
-        scores = [np.zeros((len(adapter.pair_ids), 2)) for adapter, _ in together]
-        for filled in _fill(scores, together, data, tokens_per_batch):
+    for together, stack in stacks(adapters, data.language_model):
+        scores = [np.zeros((len(adapter.pair_ids), 2)) for adapter in together]
+        for filled in _fill(scores, together, stack, data, tokens_per_batch):
             done += filled
             if on_batch:
                 on_batch(done, total)
-        for (adapter, _), logp in zip(together, scores, strict=True):
+        for adapter, logp in zip(together, scores, strict=True):
             reference = [data.reference_logps[pair_id] for pair_id in adapter.pair_ids]
             gain = logp - np.array(reference, dtype=np.float64).reshape(-1, 2)
             margin = adapter.beta * (gain[:, 0] - gain[:, 1])
             yield adapter.key, pl.DataFrame({"pair_id": adapter.pair_ids, "margin": margin}, SCORED)
 
 
-_Weights = tuple[Lora, WeightOrder, torch.Tensor]
-
-
-def _stackable(
-    adapters: Sequence[AdapterToScore], data: TrainingData
-) -> Iterator[list[tuple[AdapterToScore, _Weights]]]:
-    """Adapters of one shape, some at a time."""
-    by_shape: dict[Lora, list[AdapterToScore]] = {}
-    for adapter in adapters:
-        lora, _ = read_adapter(data.language_model, adapter.files)
-        by_shape.setdefault(lora, []).append(adapter)
-    for lora, alike in by_shape.items():
-        for begin in range(0, len(alike), ADAPTERS_AT_ONCE):
-            some = alike[begin : begin + ADAPTERS_AT_ONCE]
-            yield [(adapter, (lora, *as_row(read_adapter(data.language_model, adapter.files)[1]))) for adapter in some]
-
-
 def _fill(
     scores: Sequence[np.ndarray],
-    together: Sequence[tuple[AdapterToScore, _Weights]],
+    together: Sequence[AdapterToScore],
+    stack: StackedLora,
     data: TrainingData,
     tokens_per_batch: int | None,
 ) -> Iterator[int]:
     """Write the log-probabilities of each adapter's pairs into its array, batch by batch; yields each batch's pairs."""
     model = data.language_model.model
-    lora, order, _ = together[0][1]
-    stack = StackedLora(data.language_model, lora, order, [row_P for _, (_, _, row_P) in together])
-    whose = [adapter for adapter, (to_score, _) in enumerate(together) for _ in to_score.pair_ids]
-    rows = [row for to_score, _ in together for row in range(len(to_score.pair_ids))]
-    pairs = [tokens for to_score, _ in together for tokens in data.tokens(to_score.pair_ids)]
+    whose = [adapter for adapter, to_score in enumerate(together) for _ in to_score.pair_ids]
+    rows = [row for to_score in together for row in range(len(to_score.pair_ids))]
+    pairs = [tokens for to_score in together for tokens in data.tokens(to_score.pair_ids)]
     batches = list(batches_of_similar_length(pairs, model.device, tokens_per_batch))
 
     @torch.inference_mode()

@@ -5,17 +5,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 
 from prefassets.domain.training.language_model import LanguageModel
-from prefassets.domain.training.lora import left_untouched
+from prefassets.domain.training.lora import left_untouched, read_adapter
 from prefassets.domain.training.pair_batch import AdapterLayout, PairBatch
 from prefassets.domain.training.pair_reader import PairReader, replace_part
 from prefassets.domain.training.recipe import Lora
 
+ADAPTERS_AT_ONCE = 8  # trained ones, that are only read
 PIECE = 2**20  # numbers of a piece's wider side: 4 MiB in float32, which stay in a CPU's cache
 PREFIX = "base_model.model."  # of every name in a PEFT file
 WeightOrder = Mapping[str, torch.Size]
@@ -111,6 +112,33 @@ class StackedLora:
         for own, generator in zip(kept_TI.split(adapters.places_by_adapter), self.generators, strict=True):
             own.bernoulli_(1 - self.dropout, generator=generator)
         return kept_TI.div_(1 - self.dropout)
+
+
+class HasAdapterFiles(Protocol):
+    """Something with a trained adapter, as PEFT files."""
+
+    @property
+    def files(self) -> Mapping[str, bytes]: ...
+
+
+Adapter = TypeVar("Adapter", bound=HasAdapterFiles)
+
+
+def stacks(adapters: Sequence[Adapter], language_model: LanguageModel) -> Iterator[tuple[list[Adapter], StackedLora]]:
+    """Trained adapters of one shape, some at a time, and their stack.
+
+    Raises:
+        ValueError: an adapter belongs to another base model.
+    """
+    by_shape: dict[Lora, list[Adapter]] = {}
+    for adapter in adapters:
+        lora, _ = read_adapter(language_model, adapter.files)
+        by_shape.setdefault(lora, []).append(adapter)
+    for lora, alike in by_shape.items():
+        for begin in range(0, len(alike), ADAPTERS_AT_ONCE):
+            some = alike[begin : begin + ADAPTERS_AT_ONCE]
+            weights = [as_row(read_adapter(language_model, adapter.files)[1]) for adapter in some]
+            yield some, StackedLora(language_model, lora, weights[0][0], [row_P for _, row_P in weights])
 
 
 @dataclass(frozen=True)

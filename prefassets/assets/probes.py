@@ -1,0 +1,97 @@
+"""What linear probes read off the activations of each experiment, beside what they would read off nothing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from prefassets.assets.automation import AFTER_ANY_CHANGE
+from prefassets.assets.declared import declared
+from prefassets.measurements import all_measurements
+from prefassets.resources.probing import PROBES_VERSION, ToProbe, to_probe
+from prefassets.resources.progress import progress_bar
+from prefassets.resources.store import Store
+from prefassets.resources.tables import TABLES
+from prefassets.studies import all_studies
+
+GROUP = "probes"
+FOUND = ("probes.score", "probes.sweep", "probes.direction", "probes.prediction", "probes.cross")
+RECORD = "probes.experiment"
+EXPERIMENTS: dict[str, Any] = {**all_studies(), **all_measurements()}
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            **declared(table),
+            deps=[
+                ["preferences", "activations"],
+                ["preferences", "probe_value"],
+                ["preferences", "probe_choice"],
+                ["tasks", "tasks"],
+                ["model", "activations"],
+                ["training", "cells"],
+                ["prism", "pairs"],
+                ["splits", "assignments"],
+            ],
+            group_name=GROUP,
+            kinds={"scikitlearn"},
+            code_version=str(PROBES_VERSION),
+            automation_condition=AFTER_ANY_CHANGE,
+        )
+        for table in (*FOUND, RECORD)
+    ],
+)
+def probes(store: Store) -> Iterator[dg.MaterializeResult]:
+    """Probe every experiment whose activations or targets have changed; of one without activations, nothing is said."""
+    stands = dict(store.query(f"select experiment, fingerprint from {RECORD}").iter_rows())
+    for name, of in EXPERIMENTS.items():
+        found = to_probe(store, of)
+        if found is None or stands.get(name) != found.fingerprint:
+            _forget(store, name)
+        if found is not None and stands.get(name) != found.fingerprint:
+            _probe(store, found)
+    for parts in store.parts_of([RECORD])[RECORD]:
+        if parts.values[0] not in EXPERIMENTS:
+            _forget(store, parts.values[0])
+    for table in (*FOUND, RECORD):
+        rows = store.query(f"select count(*) from {table}").item()
+        yield dg.MaterializeResult(asset_key=table.split("."), metadata={"dagster/row_count": rows})
+
+
+def _forget(store: Store, experiment: str) -> None:
+    """Take back what is said of an experiment, its record first: killed half-way, nothing speaks for what is left."""
+    for table in (RECORD, *FOUND):
+        if not store.read(table, [experiment]).is_empty():
+            store.replace(table, TABLES[table].empty(), [experiment])
+
+
+def _probe(store: Store, found: ToProbe) -> None:
+    """Run the suite on an experiment and store what it found, and last that it has."""
+    from prefassets.domain.probes.cross_probe import cross_probe  # scikit-learn: only where it is used
+    from prefassets.domain.probes.suite import probe_suite
+
+    rows: dict[str, list[pl.DataFrame]] = {table: [TABLES[table].empty()] for table in FOUND}
+    with progress_bar(f"probes of {found.experiment}") as show:
+        for probed in found.probed:
+            suite = probe_suite(probed, on_fit=show)
+            crossed = cross_probe(probed, suite)
+            of_tables = (suite.scores, suite.sweep, suite.directions, suite.predictions, crossed)
+            for table, made in zip(FOUND, of_tables, strict=True):
+                labelled = made.with_columns(experiment=pl.lit(found.experiment))
+                rows[table].append(TABLES[table].conform(labelled))
+    for table, made in rows.items():
+        store.replace(table, pl.concat(made), [found.experiment])
+    units = pl.concat([probed.items.select("unit") for probed in found.probed] or [pl.DataFrame({"unit": []})])
+    row = {
+        "experiment": found.experiment,
+        "kind": found.kind,
+        "model": found.model,
+        "revision": found.revision,
+        "items": max((len(probed.items) for probed in found.probed), default=0),
+        "units": units["unit"].n_unique(),
+        "targets": [target.name for probed in found.probed for target in probed.targets],
+        "fingerprint": found.fingerprint,
+    }
+    store.replace(RECORD, pl.DataFrame([row], TABLES[RECORD].schema), [found.experiment])
