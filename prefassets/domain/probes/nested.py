@@ -1,0 +1,187 @@
+"""Nested cross-validation: outer folds are predicted, inner folds of the rest choose the penalty."""
+
+# N items, P observed, T columns of labels, A penalties, F outer folds, D width, R coordinates
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefassets.domain.probes.folds import NOWHERE
+from prefassets.domain.probes.kinds import Kind, Path
+from prefassets.domain.probes.observed import Observed
+from prefassets.domain.probes.row_space import RowSpace, row_space
+
+Array = NDArray[np.float64]
+Features = Callable[[NDArray[np.int64]], NDArray[np.floating]]  # of the items fitted, the features of all items
+
+PENALTIES = np.logspace(-1, 8, 50)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be predicted, and by which kind of probe."""
+
+    kind: Kind
+    observed: Observed
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One fit with the penalty that cross-validation within its rows chose, per column of labels.
+
+    `inner_AT` and `in_sample_AT` are 1 - loss / loss of the best constant (R^2; of binary targets and choices,
+    McFadden's), of left-out inner folds and of the rows fitted. `weights_DT` are per unit of activation.
+    """
+
+    penalty_T: NDArray[np.int64]
+    inner_AT: Array
+    in_sample_AT: Array
+    weights_DT: Array | None
+    intercepts_T: Array
+    rows: int
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What is predicted of everything held out, fold by fold: `observed_P` are places in what was asked.
+
+    `predicted_PT` is on the linear scale; `ignorant_PT` is what the fitted rows predict without activations.
+    """
+
+    observed_P: NDArray[np.int64]
+    fold_P: NDArray[np.int64]
+    predicted_PT: Array
+    ignorant_PT: Array
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`held_out` and the fits of the outer folds behind it; `whole` is fitted to everything, if that was wanted."""
+
+    held_out: HeldOut
+    folds: dict[int, Fitted]
+    whole: Fitted | None
+
+
+def cross_validated(
+    features: Features,
+    questions: Sequence[Question],
+    outer_fold_N: NDArray[np.int64],
+    inner_fold_N: NDArray[np.int64],
+    penalties_A: Array = PENALTIES,
+    whole: bool = False,
+    weights: bool = False,
+) -> list[Answer]:
+    """Predict each outer fold by fits that have seen nothing of it, their penalty chosen within the rest.
+
+    The rows outside an outer fold are standardised and decomposed once, for all questions, all their columns and all
+    inner folds. Inner folds thus share the scale of the outer fold's fitted rows; nothing held out is in either.
+
+    Args:
+        features: by the items that are fitted (rising places), the features of all N items; activations ignore them,
+            what is itself fitted (TF-IDF) does not.
+        questions: all about the same items.
+        outer_fold_N: the fold of each item; items that are `NOWHERE` are neither fitted nor predicted.
+        inner_fold_N: the folds that choose the penalty, less what the outer fold holds.
+        whole: also fit everything, with the penalty that the inner folds of all choose.
+        weights: also give weights per unit of activation.
+    """
+    about_N = np.zeros(len(outer_fold_N), dtype=bool)
+    for question in questions:
+        about_N |= _items(question.observed, len(outer_fold_N))
+    about_N &= outer_fold_N != NOWHERE
+    fits: list[dict[int, Fitted]] = [{} for _ in questions]
+    held: list[list[HeldOut]] = [[] for _ in questions]
+    for fold in [*np.unique(outer_fold_N[about_N]).tolist(), *([NOWHERE] if whole else [])]:
+        fitted_N = about_N & (outer_fold_N != fold)
+        fitted_n = np.flatnonzero(fitted_N)
+        space = row_space(features(fitted_n), fitted_n)
+        for place, (kind, observed) in enumerate((question.kind, question.observed) for question in questions):
+            inside = observed.of(observed.among(fitted_N))
+            if not len(inside):
+                continue
+            found, path = _fit(kind, space, inside, inner_fold_N, penalties_A, weights)
+            fits[place][fold] = found
+            if fold == NOWHERE:
+                continue
+            outside_P = np.flatnonzero(observed.among(about_N & (outer_fold_N == fold)))
+            outside = observed.of(outside_P)
+            predicted_PT = path.predicted(space, outside)[0]
+            ignorant_PT = np.broadcast_to(kind.ignorant(inside), predicted_PT.shape)
+            held[place].append(HeldOut(outside_P, np.full(len(outside_P), fold), predicted_PT, ignorant_PT))
+    return [
+        Answer(
+            _joined(parts, question.observed.columns),
+            {fold: fit for fold, fit in of.items() if fold != NOWHERE},
+            of.get(NOWHERE),
+        )
+        for parts, of, question in zip(held, fits, questions, strict=True)
+    ]
+
+
+def best_penalty(inner_AT: Array) -> NDArray[np.int64]:
+    """The penalty with the best score of each column; of equals the largest, and the largest where nothing is known."""
+    known_AT = np.where(np.isfinite(inner_AT), inner_AT, -np.inf)
+    return len(inner_AT) - 1 - np.argmax(known_AT[::-1], axis=0)
+
+
+def _fit(
+    kind: Kind,
+    space: RowSpace,
+    observed: Observed,
+    inner_fold_N: NDArray[np.int64],
+    penalties_A: Array,
+    weights: bool,
+) -> tuple[Fitted, Path]:
+    path = kind.fit(space, observed, penalties_A)
+    lost_AT, ignorant_T = np.zeros((len(penalties_A), observed.columns)), np.zeros(observed.columns)
+    parts = (kind.left_out or _fitted_again(kind))(space, observed, inner_fold_N, penalties_A)
+    for inside, outside, predicted_APT in parts:
+        lost_AT += kind.loss(outside, predicted_APT).sum(axis=1)
+        ignorant_T += kind.loss(outside, np.broadcast_to(kind.ignorant(inside), predicted_APT.shape[1:])).sum(axis=0)
+    inner_AT = _explained(lost_AT, ignorant_T)
+    own_T = kind.loss(observed, np.broadcast_to(kind.ignorant(observed), (len(observed), observed.columns))).sum(axis=0)
+    in_sample_AT = _explained(kind.loss(observed, path.predicted(space, observed)).sum(axis=1), own_T)
+    chosen = best_penalty(inner_AT)
+    at = path.at(chosen)
+    weights_DT = space.weights(at.coefficients_ATR[0].T) if weights else None
+    intercepts_T = at.intercepts_AT[0] - (space.mean_D @ weights_DT if weights_DT is not None else 0)
+    return Fitted(chosen, inner_AT, in_sample_AT, weights_DT, intercepts_T, len(observed)), at
+
+
+def _fitted_again(kind: Kind):
+    def left_out(space: RowSpace, observed: Observed, inner_fold_N: NDArray[np.int64], penalties_A: Array):
+        fold_P = observed.fold_of(inner_fold_N)
+        for fold in np.unique(fold_P[fold_P != NOWHERE]):
+            inside = observed.of(observed.among(inner_fold_N != fold))
+            outside = observed.of(fold_P == fold)
+            if len(inside):
+                yield inside, outside, kind.fit(space, inside, penalties_A).predicted(space, outside)
+
+    return left_out
+
+
+def _explained(lost_AT: Array, ignorant_T: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(ignorant_T > 0, 1 - lost_AT / ignorant_T, np.nan)
+
+
+def _items(observed: Observed, items: int) -> NDArray[np.bool_]:
+    found_N = np.zeros(items, dtype=bool)
+    found_N[observed.named] = True
+    return found_N
+
+
+def _joined(parts: Sequence[HeldOut], columns: int) -> HeldOut:
+    nothing, no_numbers = np.empty(0, dtype=np.int64), np.empty((0, columns))
+    parts = parts or [HeldOut(nothing, nothing, no_numbers, no_numbers)]
+    return HeldOut(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("observed_P", "fold_P", "predicted_PT", "ignorant_PT")
+        )
+    )
