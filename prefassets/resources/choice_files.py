@@ -1,8 +1,7 @@
 """Files of choices and of tasks, as measurements leave them: YAML, CSV, Parquet or JSON lines in, a frame out."""
 
-import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,10 @@ import polars as pl
 
 from prefassets.domain.preferences.comparisons import CHOICES
 from prefassets.domain.prism.released import BadInput
+from prefassets.resources.row_files import Place, csv_rows, lacking, line_from, parquet_rows, refuse, text_of
 
 COLUMNS = ["task_a", "task_b", "choice"]
 TASK = "task_id"
-
-Place = Callable[[int], str]  # where in the file a row stands, by its number from 0
 
 
 def read_choices(file: Path) -> pl.DataFrame:
@@ -30,9 +28,9 @@ def read_choices(file: Path) -> pl.DataFrame:
     rows, place = _rows(file, COLUMNS, "comparisons", "choices")
     rows = rows.with_columns(pl.col("choice").str.strip_chars().str.to_lowercase().alias("as_read"))
     for column in ("task_a", "task_b"):
-        _refuse(file, rows, column, pl.col(column).is_null() | (pl.col(column) == ""), place, "a task was wanted")
+        refuse(file, rows, column, pl.col(column).is_null() | (pl.col(column) == ""), place, "a task was wanted")
     unknown = pl.col("as_read").is_null() | ~pl.col("as_read").is_in(CHOICES)
-    _refuse(file, rows, "choice", unknown, place, f"one of {', '.join(CHOICES)} was wanted")
+    refuse(file, rows, "choice", unknown, place, f"one of {', '.join(CHOICES)} was wanted")
     if rows.is_empty():
         raise BadInput(f"{file} holds no choices.")
     return rows.select("task_a", "task_b", choice="as_read")
@@ -45,23 +43,15 @@ def read_tasks(file: Path) -> list[str]:
         BadInput: naming file and line: it cannot be read as what its name says, a task is empty or stands twice.
     """
     if file.suffix == ".txt":
-        lines = _text(file).splitlines()
-        rows, place = pl.DataFrame({TASK: [line.strip() for line in lines]}, {TASK: pl.String}), _line_from(1)
+        lines = text_of(file).splitlines()
+        rows, place = pl.DataFrame({TASK: [line.strip() for line in lines]}, {TASK: pl.String}), line_from(1)
     else:
         rows, place = _rows(file, [TASK], "tasks", "tasks")
-    _refuse(file, rows, TASK, pl.col(TASK).is_null() | (pl.col(TASK) == ""), place, "a task was wanted")
-    _refuse(file, rows, TASK, ~pl.col(TASK).is_first_distinct(), place, "each task has one place; it stands further up")
+    refuse(file, rows, TASK, pl.col(TASK).is_null() | (pl.col(TASK) == ""), place, "a task was wanted")
+    refuse(file, rows, TASK, ~pl.col(TASK).is_first_distinct(), place, "each task has one place; it stands further up")
     if rows.is_empty():
         raise BadInput(f"{file} holds no tasks.")
     return rows[TASK].to_list()
-
-
-def _refuse(file: Path, rows: pl.DataFrame, column: str, wrong: pl.Expr, place: Place, wanted: str) -> None:
-    """Raise for the first row that is wrong."""
-    at = rows.select(wrong.arg_true()).to_series()
-    if len(at):
-        value = rows[column][at[0]]
-        raise BadInput(f"{file}, {place(at[0])}, column {column}: {value if value is None else repr(value)}; {wanted}.")
 
 
 def _rows(file: Path, columns: list[str], under: str, what: str) -> tuple[pl.DataFrame, Place]:
@@ -74,64 +64,19 @@ def _rows(file: Path, columns: list[str], under: str, what: str) -> tuple[pl.Dat
     return readers[file.suffix](file, columns, under)
 
 
-def _line_from(first: int) -> Place:
-    return lambda row: f"line {row + first}"
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise BadInput(f"{file} does not exist.") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise BadInput(f"{file}, line {line}: not UTF-8 text.") from error
-
-
-def _lacking(file: Path, at: str, lacking: str, there: object) -> BadInput:
-    return BadInput(f"{file}, {at}: {lacking!r} is missing; there is {there or 'nothing'}.")
-
-
 def _csv(file: Path, columns: list[str], under: str) -> tuple[pl.DataFrame, Place]:
-    rows: list[list[str | None]] = []
-    lines = []
-    reader = csv.reader(_text(file).splitlines(keepends=True), strict=True)
-    try:
-        header = next(reader, [])
-        places = [_place_in_header(file, name, header) for name in columns]
-        furthest = max(places)
-        for raw in reader:
-            if raw:
-                if len(raw) <= furthest:
-                    raise BadInput(f"{file}, line {reader.line_num}: {len(raw)} values, {len(header)} were wanted.")
-                rows.append([raw[place] for place in places])
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        raise BadInput(f"{file}, line {reader.line_num}: {error}.") from error
-    return _frame(rows, columns), lambda row: f"line {lines[row]}"
-
-
-def _place_in_header(file: Path, name: str, header: list[str]) -> int:
-    if name not in header:
-        raise _lacking(file, "line 1", name, ", ".join(header))
-    return header.index(name)
+    return csv_rows(file, columns)
 
 
 def _parquet(file: Path, columns: list[str], under: str) -> tuple[pl.DataFrame, Place]:
-    try:
-        there = pl.read_parquet_schema(file)
-        if lacking := [name for name in columns if name not in there]:
-            raise _lacking(file, "its columns", lacking[0], ", ".join(there))
-        rows = pl.read_parquet(file, columns=columns).select(pl.col(columns).cast(pl.String))
-    except pl.exceptions.PolarsError as error:
-        raise BadInput(f"{file} cannot be read as Parquet: {error}") from error
-    return rows, lambda row: f"row {row + 1}"
+    rows, place = parquet_rows(file, columns)
+    return rows.cast(pl.String), place
 
 
 def _json_lines(file: Path, columns: list[str], under: str) -> tuple[pl.DataFrame, Place]:
     rows: list[list[str | None]] = []
     lines = []
-    for number, text in enumerate(_text(file).split("\n"), start=1):
+    for number, text in enumerate(text_of(file).split("\n"), start=1):
         if not text.strip():
             continue
         try:
@@ -140,8 +85,8 @@ def _json_lines(file: Path, columns: list[str], under: str) -> tuple[pl.DataFram
             raise BadInput(f"{file}, line {number}, column {error.colno}: not JSON: {error.msg}.") from error
         if not isinstance(found, dict):
             raise BadInput(f"{file}, line {number}: an object was wanted, one a line.")
-        if lacking := [name for name in columns if name not in found]:
-            raise _lacking(file, f"line {number}", lacking[0], ", ".join(found))
+        if absent := [name for name in columns if name not in found]:
+            raise lacking(file, f"line {number}", absent[0], ", ".join(found))
         rows.append([None if found[name] is None else str(found[name]) for name in columns])
         lines.append(number)
     return _frame(rows, columns), lambda row: f"line {lines[row]}"
@@ -153,7 +98,7 @@ def _yaml(file: Path, columns: list[str], under: str) -> tuple[pl.DataFrame, Pla
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, many times as fast, where it is installed
     try:
-        root = yaml.compose(_text(file), Loader=loader)
+        root = yaml.compose(text_of(file), Loader=loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -165,7 +110,7 @@ def _yaml(file: Path, columns: list[str], under: str) -> tuple[pl.DataFrame, Pla
             raise BadInput(f"{file}, line {root.start_mark.line + 1}: {wanted}; there is {', '.join(map(str, keys))}.")
         root = keys[under]
     if root is None:
-        return _frame([], columns), _line_from(1)
+        return _frame([], columns), line_from(1)
     if not isinstance(root, yaml.SequenceNode):
         raise BadInput(f"{file}, line {root.start_mark.line + 1}: {wanted}.")
     rows = [list(_of_node(file, node, columns)) for node in root.value]
@@ -184,7 +129,7 @@ def _of_node(file: Path, node: Any, columns: list[str]) -> Iterator[str | None]:
     values = {key.value: value for key, value in node.value}
     for name in columns:
         if name not in values:
-            raise _lacking(file, line, name, ", ".join(map(str, values)))
+            raise lacking(file, line, name, ", ".join(map(str, values)))
         value = values[name]
         if value.id != "scalar":
             raise BadInput(
