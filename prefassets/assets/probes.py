@@ -9,6 +9,7 @@ import polars as pl
 from prefassets.assets.automation import AFTER_ANY_CHANGE
 from prefassets.assets.declared import declared
 from prefassets.measurements import all_measurements
+from prefassets.resources import adapter_directions
 from prefassets.resources.probing import PROBES_VERSION, ToProbe, to_probe
 from prefassets.resources.progress import progress_bar
 from prefassets.resources.store import Store
@@ -95,3 +96,20 @@ def _probe(store: Store, found: ToProbe) -> None:
         "fingerprint": found.fingerprint,
     }
     store.replace(RECORD, pl.DataFrame([row], TABLES[RECORD].schema), [found.experiment])
+
+
+@dg.asset(
+    **declared(adapter_directions.TABLE),
+    deps=[name.split(".") for name in adapter_directions.READS],
+    group_name=GROUP,
+    kinds={"numpy"},
+    automation_condition=AFTER_ANY_CHANGE,
+)
+def adapters(store: Store) -> dg.MaterializeResult:
+    """Each study that keeps activations: does A's adapter move the preference direction differently from B's?"""
+    for study in all_studies().values():
+        rows = adapter_directions.adapter_directions(store, study)
+        if not rows.equals(store.read(adapter_directions.TABLE, [study.name])):
+            store.replace(adapter_directions.TABLE, rows, [study.name])
+    rows = store.query(f"select count(*) as rows, count(distinct study) as studies from {adapter_directions.TABLE}")
+    return dg.MaterializeResult(metadata={"dagster/row_count": rows.row(0)[0], "studies": rows.row(0)[1]})

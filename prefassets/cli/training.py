@@ -1,6 +1,6 @@
 """The cells of a study: which are missing, what they take, and training them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 import polars as pl
@@ -29,7 +29,7 @@ def plan(study: Study, measure: bool, form: str) -> None:
     Times are by the rate of cells that this home has trained with the same base model, device by device: a CPU's rate
     says nothing about a GPU. With --measure they are by a few steps taken here and now, of which nothing is kept.
     """
-    from prefassets.resources.cells import shared_cells
+    from prefassets.resources.cells import State, shared_cells
     from prefassets.resources.plan import StudyPlan
 
     planned = StudyPlan(open_store(), study, settings())
@@ -46,7 +46,7 @@ def plan(study: Study, measure: bool, form: str) -> None:
         ("groups", study.matching.value if study.matching is Matching.NONE else f"matched: {study.matching.value}"),
         ("seeds", ", ".join(study.seed_keys)),
         ("cells", f"{len(study.cells)} = {len(study.cohorts)} cohorts x {len(study.seed_keys)} seeds"),
-        *((f"  {state}", str(states.count(state))) for state in ("finished", "missing", "unscored", "stale")),
+        *((f"  {state}", str(states.count(state))) for state in get_args(State)),
         *(
             (f"  shared with {name}", f"{count}: trained once, adopted there")
             for name, count in shared_cells(study, list(all_studies().values())).items()

@@ -104,7 +104,7 @@ def power(study: Study, effect: float, repetitions: int, design_effect: float | 
 
 def print_verdicts(store: "Store", study: Study, form: str) -> None:
     """Print the verdicts of a study, as its cells stand now."""
-    from prefassets.resources.cells import cell_states
+    from prefassets.resources.cells import UNFINISHED, cell_states
     from prefassets.resources.estimates import connect_current
 
     tables = ["verdicts.verdict", "verdicts.gate", "verdicts.method_change", "verdicts.method_change_count"]
@@ -124,8 +124,8 @@ def print_verdicts(store: "Store", study: Study, form: str) -> None:
     else:
         show(rows, form)
     states = [state.state for state in cell_states(store, study)]
-    if lacking := states.count("missing") + states.count("unscored"):
-        click.echo(f"{lacking} of {len(states)} cells are missing: prefassets missing {study.name}", err=True)
+    if lacking := sum(map(states.count, UNFINISHED)):
+        click.echo(f"{lacking} of {len(states)} cells are not finished: prefassets missing {study.name}", err=True)
     if stale := states.count("stale"):
         click.echo(f"{stale} of {len(states)} cells are stale: prefassets missing {study.name} --stale", err=True)
 

@@ -206,7 +206,7 @@ PROBE_TABLES = (
     ),
     Table(
         "probes.adapter",
-        "One row per (study, split, layer, position, quantity, metric): how far a study's adapters move the base model's "
+        "One row per (study, split, layer, position, quantity, metric): how far adapters move the base model's "
         "preference direction, and whether A's and B's move it differently.",
         ADAPTER_COLUMNS,
         ("study",),
