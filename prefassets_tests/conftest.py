@@ -23,11 +23,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files in such an order that two processes end together.
 
     Files whose tests run commands take longest, so they go early. The first makes the demo's home, which the others
-    wait for: meanwhile the other process has the trainer's tests.
+    wait for: meanwhile the other process has the trainer's tests. Of the cluster's, one takes as long as all others.
     """
     running = [item.path for item in items if {"demo_home", "empty_home"} & set(getattr(item, "fixturenames", ()))]
 
     def place(item: pytest.Item) -> int:
+        if item.path.name == "test_cluster.py":
+            return 0
         if item.path in running:
             return 0 if item.path == running[0] else 2
         return 1 if item.path.parent.name == "training" else 3

@@ -20,6 +20,7 @@ import yaml
 from prefassets_tests.deployments import chart
 from prefassets_tests.deployments.chart import KUBERNETES, NAMESPACE, RELEASE
 from prefassets_tests.loopback.cluster import Cluster, Node, Timing, image_environment
+from prefassets_tests.loopback.fork_server import server_for
 from prefassets_tests.loopback.kubernetes import KubernetesServer
 from prefassets_tests.loopback.objects import Object
 from prefassets_tests.loopback.postgres import Database, free_port, postgres
@@ -278,6 +279,7 @@ def deployed(
     **more: Any,
 ) -> Iterator[Deployment]:
     """A cluster with PostgreSQL and Dagster on it, all of it gone afterwards; `more` are fields of the deployment."""
+    server_for(image())  # it imports while PostgreSQL starts
     with postgres() as database:
         cluster = Cluster(folder / "pods", nodes, timing=timing, image=image(), writable=WRITABLE)
         server = KubernetesServer(cluster, folder / "api")

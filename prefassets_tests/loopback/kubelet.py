@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from prefassets_tests.loopback.fork_server import forked
 from prefassets_tests.loopback.objects import Object, at_path
 from prefassets_tests.loopback.watchdog import ends_with_us
 
@@ -177,18 +178,23 @@ class ContainerProcess:
         self.lines: list[tuple[str, str]] = []  # when, in RFC 3339 with nanoseconds, and what
         self.said = threading.Condition()
         self.over = False
-        self._process = subprocess.Popen(
-            command,
-            env=dict(environment),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        printed, output = os.pipe()
+        try:
+            self._process = forked(command, environment, folder, output) or subprocess.Popen(
+                command,
+                env=dict(environment),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(printed)
+            raise
+        finally:
+            os.close(output)
+        self._reader = threading.Thread(target=self._read, args=(printed,), daemon=True)
         self._waiter = threading.Thread(target=self._wait, args=(ended,), daemon=True)
         self._reader.start()
         self._waiter.start()
@@ -208,13 +214,13 @@ class ContainerProcess:
         self._waiter.join(seconds)
         return not self._waiter.is_alive()
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
-            with self.said:
-                self.lines.append((moment, line.rstrip("\n")))
-                self.said.notify_all()
+    def _read(self, printed: int) -> None:
+        with open(printed, errors="replace") as lines:
+            for line in lines:
+                moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+                with self.said:
+                    self.lines.append((moment, line.rstrip("\n")))
+                    self.said.notify_all()
 
     def _wait(self, ended: Callable[[int], None]) -> None:
         with ends_with_us(process_group=self._process.pid):

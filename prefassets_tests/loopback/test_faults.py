@@ -52,7 +52,7 @@ def at_work(dagster: Deployment, marks: Path, seconds: float) -> tuple[str, str]
 def test_a_killed_step_pod_is_noticed_and_tried_again_in_the_slot_that_it_had(
     dagster: Deployment, cannot_start: dict[str, str], tmp_path: Path
 ) -> None:
-    run, pod = at_work(dagster, tmp_path, 15)
+    run, pod = at_work(dagster, tmp_path, 5)
     killed = time.time()
     dagster.cluster.kill(NAMESPACE, pod, out_of_memory=True)
     assert dagster.wait_for(run, "SUCCESS", "FAILURE", seconds=150) == "SUCCESS"
@@ -81,7 +81,7 @@ def pending(pod: dict) -> bool:
 
 
 def test_a_killed_run_pod_is_replaced_and_its_step_goes_on(dagster: Deployment, tmp_path: Path) -> None:
-    run, _ = at_work(dagster, tmp_path, 30)
+    run, _ = at_work(dagster, tmp_path, 15)
     dagster.cluster.kill(NAMESPACE, str(dagster.pod(run, "run_worker")))
     assert dagster.wait_for(run, "SUCCESS", "FAILURE", seconds=150) == "SUCCESS"
     assert len(list(tmp_path.iterdir())) == 1

@@ -8,20 +8,28 @@ from pathlib import Path
 
 import psutil
 
-LEAVES = """
+LEAVES = '''
 import sys
 from pathlib import Path
 from prefassets_tests.loopback.client import job
 from prefassets_tests.loopback.cluster import Cluster
 from prefassets_tests.loopback.postgres import postgres
 
+folder = Path(sys.argv[1])
+(folder / "loaded.py").write_text(f"""
+import pathlib, subprocess
+with subprocess.Popen(["sleep", "600"]):
+    pathlib.Path({str(folder)!r}, "asleep").touch()
+""")
 with postgres() as database:
-    cluster = Cluster(Path(sys.argv[1]))
+    cluster = Cluster(folder / "pods")
     cluster.create("jobs", "default", job("stays", "sleep 600 & sleep 600"))
-    cluster.wait(lambda: cluster.running(), 10)
+    forked = ["dagster", "asset", "list", "--python-file", str(folder / "loaded.py")]
+    cluster.create("jobs", "default", job("forked", "", command=forked))
+    cluster.wait((folder / "asleep").exists, 60)
     print(database.port, flush=True)
     cluster.wait(lambda: False, 60)
-"""
+'''
 
 
 def test_pods_and_database_end_with_a_killed_process(tmp_path: Path) -> None:
@@ -31,7 +39,7 @@ def test_pods_and_database_end_with_a_killed_process(tmp_path: Path) -> None:
         port = process.stdout.readline().strip()
         server = next(found for found in psutil.process_iter() if {"-p", port} <= set(_words(found)))
         left = [server, *server.children(), *psutil.Process(process.pid).children(recursive=True)]
-        assert [_words(found)[-1] for found in left].count("600") == 2
+        assert [_words(found)[-1] for found in left].count("600") == 3
         folder = Path(server.cwd())
         process.send_signal(signal.SIGKILL)
     _, alive = psutil.wait_procs(left, timeout=10)

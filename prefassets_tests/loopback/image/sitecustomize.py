@@ -1,7 +1,8 @@
 """Python in a pod of the loopback cluster: the service account's files, which a kubelet would mount, are elsewhere.
 
 A subprocess has no file system of its own, so `/var/run/secrets/...` lies below `LOOPBACK_ROOT`. The two modules that
-name it in their code are told so when they are imported, and not before: most pods never import them.
+name it in their code are told so when they are imported, and not before: most pods never import them. In a pod that was
+forked (`fork_server.py`) they may be there already.
 """
 
 import importlib.util
@@ -46,4 +47,6 @@ class Mounts(MetaPathFinder):
         return spec
 
 
+for name in Mounts.told.keys() & sys.modules.keys():
+    Mounts.told.pop(name)(sys.modules[name])
 sys.meta_path.insert(0, Mounts())
