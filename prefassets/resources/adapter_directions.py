@@ -27,7 +27,8 @@ _COUNTED = """
     from verdicts.counted
     where study = $study
       and recipe = (
-          select recipe from verdicts.counted where study = $study group by recipe order by count(*) desc, recipe limit 1
+          select recipe from verdicts.counted where study = $study
+          group by recipe order by count(*) desc, recipe limit 1
       )
 """
 _OF_BASE = """
