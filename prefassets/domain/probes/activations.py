@@ -75,7 +75,7 @@ def activations_of_texts(
     _refuse_layers(language_model, layers)
     encoded = encode_texts(texts, language_model.tokenizer, _places(language_model), positions)
     laid = [_of_text(text, positions) for text in encoded.tokens.values()]
-    values = _empty(language_model, len(laid), layers, positions)
+    values = _empty(language_model, (len(laid),), layers, positions)
     reader = PairReader(language_model.model)
     _refuse_a_model_read_otherwise(language_model, laid, layers)
     done = 0
@@ -132,18 +132,17 @@ def activations_of_pairs(
         reader: PairReader, on_the_model: AbstractContextManager[None], pair_ids: Sequence[Sequence[str]]
     ) -> list[np.ndarray]:
         nonlocal done
-        found = [_empty(language_model, 2 * len(own), layers, positions) for own in pair_ids]
+        found = [_empty(language_model, (len(own), 2), layers, positions) for own in pair_ids]
         whose = [(adapter, row) for adapter, own in enumerate(pair_ids) for row in range(len(own))]
         by_adapter = [[laid[pair_id] for pair_id in own] for own in pair_ids]
         for places, found_NCLD in _read(reader, on_the_model, by_adapter, layers, tokens_per_batch):
-            for place, both_CLD in zip(places, found_NCLD, strict=True):
+            for place, of_pair_CLD in zip(places, found_NCLD, strict=True):
                 adapter, row = whose[place]
-                chosen_PLD, rejected_PLD = np.split(both_CLD, 2)
-                found[adapter][2 * row : 2 * row + 2] = np.stack([chosen_PLD, rejected_PLD]).swapaxes(1, 2)
+                found[adapter][row] = of_pair_CLD.reshape(2, len(positions), *of_pair_CLD.shape[1:]).swapaxes(1, 2)
             done += len(places)
             if on_batch:
                 on_batch(done, total)
-        return [values.reshape(-1, 2, *values.shape[1:]) for values in found]
+        return found
 
     if base:
         reader = PairReader(language_model.model)
@@ -175,9 +174,11 @@ def _places(language_model: LanguageModel) -> int:
     return getattr(language_model.model.config.get_text_config(), "max_position_embeddings", 2**31)
 
 
-def _empty(language_model: LanguageModel, texts: int, layers: Sequence[int], positions: Sequence[str]) -> np.ndarray:
+def _empty(
+    language_model: LanguageModel, shape: tuple[int, ...], layers: Sequence[int], positions: Sequence[str]
+) -> np.ndarray:
     width = language_model.model.config.get_text_config().hidden_size
-    return np.empty((texts, len(layers), len(positions), width), np.float32)
+    return np.empty((*shape, len(layers), len(positions), width), np.float32)
 
 
 @dataclass(frozen=True)
