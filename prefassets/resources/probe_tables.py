@@ -84,12 +84,27 @@ CROSS_COLUMNS = {
         for side in ("a", "b")
         for name, column in {"target": TARGET, "probe": PROBE, **WHERE}.items()
     },
-    "cosine": optional(REAL, "cosine of the two directions, intercepts apart; empty across layers"),
-    "cosine_by_chance": optional(REAL, "half-width of the interval that holds 95 % of cosines of unrelated directions"),
-    "transfer": optional(REAL, "Pearson r with held-out rows of b of what probe a, fitted without them, predicts"),
+    "cosine": optional(
+        REAL,
+        "cosine of the two directions, intercepts apart, as array_cosine_similarity has it; of a probe with itself, of "
+        "fits that lack a fold each. Empty across layers",
+    ),
+    "cosine_by_chance": optional(
+        REAL, "half-width of what holds 95 % of cosines with directions fitted to shuffled labels; empty across layers"
+    ),
+    "agreement": optional(REAL, "Pearson r over all items of what both read off, held out"),
+    "transfer": optional(
+        REAL,
+        "Pearson r of b's target with what probe a, fitted without their units, predicts from b's activations; empty "
+        "across layers",
+    ),
     "lower": LOWER,
     "upper": UPPER,
-    "rows": Column(INTEGER, "rows of b predicted"),
+    "transfer_by_chance": optional(
+        REAL,
+        "half-width of what holds 95 % of transfers of a's direction fitted to shuffled labels; empty across layers",
+    ),
+    "rows": Column(INTEGER, "rows of b predicted; 0 across layers"),
 }
 ADAPTER_COLUMNS = {
     "study": Column(TEXT, "the study"),
