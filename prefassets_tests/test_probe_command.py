@@ -96,9 +96,9 @@ def test_people_read_a_table_for_each_target_and_then_a_sentence(printed, scores
     assert row.strip().startswith(f"{score(scores, **at_16, features='activations'):.2f} [")
 
 
-def test_what_is_left_out_is_counted_and_said(printed):
-    assert "left out: 5 of 400 items with activations, which the targets do not name" in printed.stderr
-    assert "left out: 2 of 397 items of the targets, without activations: other_1, other_2" in printed.stderr
+def test_what_is_left_out_is_counted_and_said(folder, printed):
+    assert f"left out: 5 of 400 items of {folder}/activations.npz, not in {folder}/targets.csv" in printed.stderr
+    assert f"2 of 397 items of {folder}/targets.csv, without activations: other_1, other_2" in printed.stderr
     assert "valence is empty for 1 of 397 items" in printed.stderr
 
 

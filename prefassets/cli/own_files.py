@@ -148,7 +148,7 @@ def probe(
         click.echo(note, err=True)
     with progress_bar("probes") as told:
         found = probe_suite(probed, folds=folds, seeds=seeds, seed=seed, on_fit=told)
-    tables = tables_of(found, activations.stem)
+    tables = tables_of(found, activations.stem, probed.targets)
     if out is not None:
         write_tables(tables, out)
     if form != "table":

@@ -32,6 +32,7 @@ class Activations:
     `notes` tells what was left out, and why.
     """
 
+    file: Path
     items: list[str]
     at: dict[Where, NDArray[np.float32]]
     notes: list[str] = field(default_factory=list)
@@ -174,7 +175,9 @@ def _npz(file: Path, asked: _Asked) -> Activations:
             )
         at[place] = arrays[by_place[place]].astype(np.float32)
     left = [name for name in shapes if name not in (identifier, *matrices)]
-    return Activations(items.to_list(), at, [f"{file}: left out: {', '.join(left)}, not N x D numbers"] if left else [])
+    return Activations(
+        file, items.to_list(), at, [f"{file}: left out: {', '.join(left)}, not N x D numbers"] if left else []
+    )
 
 
 def _shape(file: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
@@ -287,16 +290,15 @@ def _complete(file: Path, items: pl.Series, found: dict[Where, _Matrix]) -> Acti
     """Of the items that have an activation at each place."""
     whole = np.logical_and.reduce([matrix.there for matrix in found.values()])
     if whole.all():
-        return Activations(items.to_list(), {place: matrix.numbers for place, matrix in found.items()})
+        return Activations(file, items.to_list(), {place: matrix.numbers for place, matrix in found.items()})
     lacks = "; ".join(
         f"{np.count_nonzero(~matrix.there):,} at {said_of(place)}"
         for place, matrix in found.items()
         if not matrix.there.all()
     )
     note = f"{file}: left out: {np.count_nonzero(~whole):,} items without an activation ({lacks})"
-    return Activations(
-        items.filter(whole).to_list(), {place: matrix.numbers[whole] for place, matrix in found.items()}, [note]
-    )
+    at = {place: matrix.numbers[whole] for place, matrix in found.items()}
+    return Activations(file, items.filter(whole).to_list(), at, [note])
 
 
 def _is_vector(dtype: pl.DataType) -> bool:

@@ -1,5 +1,6 @@
 """Activations and targets of two files, brought together item by item; and what probes found, as tables of its own."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,15 +28,15 @@ def matched(activations: Activations, targets: Targets) -> tuple[Probed, list[st
     items = has.join(targets.items, on="item", maintain_order="left")
     if items.is_empty():
         raise BadInput(
-            f"the two files have no item in common: activations are of {_some(activations.items)}; targets of "
-            f"{_some(targets.items['item'].to_list())}."
+            f"{activations.file} and {targets.file} have no item in common: activations are of "
+            f"{_some(activations.items)}; targets of {_some(targets.items['item'].to_list())}."
         )
     if without := len(has) - len(items):
-        notes.append(f"left out: {without:,} of {len(has):,} items with activations, which the targets do not name")
+        notes.append(f"left out: {without:,} of {len(has):,} items of {activations.file}, not in {targets.file}")
     absent = targets.items.join(has, on="item", how="anti", maintain_order="left")["item"].to_list()
     if absent:
         notes.append(
-            f"left out: {len(absent):,} of {len(targets.items):,} items of the targets, without activations: "
+            f"left out: {len(absent):,} of {len(targets.items):,} items of {targets.file}, without activations: "
             f"{_some(absent)}"
         )
     of_items = []
@@ -48,12 +49,15 @@ def matched(activations: Activations, targets: Targets) -> tuple[Probed, list[st
     everything = len(rows) == len(activations.items)
     at = {place: matrix if everything else matrix[rows] for place, matrix in activations.at.items()}
     for place, numbers in at.items():
-        _refuse_not_finite(numbers, items["item"], said_of(place))
+        _refuse_not_finite(numbers, items["item"], f"{activations.file}, activations at {said_of(place)}")
     return Probed(activations=at, items=items.drop("row"), targets=tuple(of_items)), notes
 
 
-def tables_of(found: Found, experiment: str) -> dict[str, pl.DataFrame]:
-    """What probes found, as a home has it in `probes.*`, with what may be said of it: rows by the table's name."""
+def tables_of(found: Found, experiment: str, targets: Iterable[Target]) -> dict[str, pl.DataFrame]:
+    """What probes found, as a home has it in `probes.*`, with what may be said of it: rows by the table's name.
+
+    What may be said is in the order of the targets.
+    """
     rows = {
         "score": found.scores,
         "sweep": found.sweep,
@@ -65,8 +69,8 @@ def tables_of(found: Found, experiment: str) -> dict[str, pl.DataFrame]:
         for name, made in rows.items()
     }
     read = {f"probes.{name}": rows for name, rows in named.items() if name != "direction"}
-    order = named["score"].select("target", "probe").unique(maintain_order=True)
-    reading = order.join(run_sql("probes.reading", read), on=["target", "probe"], maintain_order="left")
+    order = pl.DataFrame({"target": [target.name for target in targets]})
+    reading = order.join(run_sql("probes.reading", read), on="target", maintain_order="left")
     return {**named, "reading": reading}
 
 
@@ -90,7 +94,7 @@ def _refuse_not_finite(numbers: np.ndarray, items: pl.Series, place: str) -> Non
     bad = np.flatnonzero(~np.isfinite(numbers).all(axis=1))
     if bad.size:
         raise BadInput(
-            f"activations at {place}: NaN or infinite for {bad.size:,} of {len(items):,} items: "
+            f"{place}: NaN or infinite for {bad.size:,} of {len(items):,} items: "
             f"{_some(items[bad].to_list())}. Leave these items out of the targets, or the place out by --layer and "
             f"--position."
         )

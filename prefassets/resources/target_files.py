@@ -28,6 +28,7 @@ class Targets:
     were read.
     """
 
+    file: Path
     items: pl.DataFrame
     targets: tuple[Target, ...]
     notes: list[str] = field(default_factory=list)
@@ -83,7 +84,7 @@ def _probed_by(file: Path, found: Targets, probes: Collection[str]) -> Targets:
     if not kept:
         raise BadInput(f"{file} has no target for {' or '.join(probes)}; there is {', '.join(others)}.")
     left = [f"left out, not for {' or '.join(probes)}: {', '.join(others)}"] if others else []
-    return Targets(found.items, kept, [*found.notes, *left])
+    return Targets(file, found.items, kept, [*found.notes, *left])
 
 
 # ---- a row per item
@@ -123,7 +124,7 @@ def _values(file: Path, rows: pl.DataFrame, place: Place, wanted: Collection[str
             )
             + "."
         )
-    return Targets(items, tuple(targets), notes)
+    return Targets(file, items, tuple(targets), notes)
 
 
 def _about(file: Path, rows: pl.DataFrame, place: Place, name: str) -> pl.DataFrame:
@@ -247,4 +248,4 @@ def _choices(
         raise BadInput("; ".join([f"{file}: choices between two items were wanted, there is none", *notes]) + ".")
     items = pl.concat([won["item_a"], won["item_b"]]).unique(maintain_order=True)
     target = Target(name="choices", kind="choices", values=won, shown_in_order=slot_bias)
-    return Targets(pl.DataFrame({"item": items, "unit": items}), (target,), notes)
+    return Targets(file, pl.DataFrame({"item": items, "unit": items}), (target,), notes)
