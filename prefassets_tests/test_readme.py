@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import duckdb
+import numpy as np
+import polars as pl
 import pytest
 
 README = Path("README.md").read_text()
@@ -56,6 +58,10 @@ def test_every_command_runs_on_the_demo_s_home(demo_home, tmp_path, command):
     (tmp_path / "contrasts.csv").write_text("study,split,seed,difference_pp,expected\nv2,age,42,3.12,A > B\n")
     for name, real in (("choices.csv", "villain_60_tasks.csv"), ("tasks.csv", "villain_60_tasks_order.csv")):
         shutil.copyfile(Path("prefassets_tests/data/preferences") / real, tmp_path / name)
+    items = np.array([f"task_{number}" for number in range(60)])
+    activations = np.random.default_rng(0).standard_normal((60, 4))
+    np.savez(tmp_path / "activations.npz", task_ids=items, layer16=activations)
+    pl.DataFrame({"task_id": items, "valence": activations[:, 0]}).write_csv(tmp_path / "targets.csv")
     shutil.copytree(demo_home.folder, tmp_path / "home")
     short = tmp_path / "prefassets"  # the command, with a demo as short as that of the home
     short.write_text(f'#!/bin/sh\nexec {sys.executable} -m prefassets_tests.short_demo "$@"\n')

@@ -61,12 +61,12 @@ def with_interval(
     return pl.Series(title, texts, pl.String)
 
 
-def say_of_each_split(rows: pl.DataFrame, sentence: str, everything: str) -> None:
-    """Each split's sentence with its cautions; those that all splits have come once, of `everything`."""
+def say_of_each(rows: pl.DataFrame, name: str, sentence: str, everything: str) -> None:
+    """The sentence of each row with its name and its cautions; those that all have come once, of `everything`."""
     cautions = [set(filter(None, text.split("; "))) for text in rows["cautions"]]
     common = set.intersection(*cautions) if cautions else set()
-    for split, said, own in zip(rows["split"], rows[sentence], cautions, strict=True):
-        say_wrapped(f"{split}: {said}" + "".join(f" Caution: {caution}." for caution in sorted(own - common)))
+    for named, said, own in zip(rows[name], rows[sentence], cautions, strict=True):
+        say_wrapped(f"{named}: {said}" + "".join(f" Caution: {caution}." for caution in sorted(own - common)))
     for caution in sorted(common):
         say_wrapped(f"{everything}: {caution}.")
 

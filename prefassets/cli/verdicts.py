@@ -9,7 +9,7 @@ import polars as pl
 from prefassets.cli.arguments import StudyName, format_option
 from prefassets.cli.group import cli
 from prefassets.cli.home import home_in_use
-from prefassets.cli.printing import say_of_each_split, say_wrapped, show, with_interval
+from prefassets.cli.printing import say_of_each, say_wrapped, show, with_interval
 from prefassets.studies.study import Study
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _show_verdicts(rows: pl.DataFrame, title: str) -> None:
         "table",
         title,
     )
-    say_of_each_split(rows, "sentence", "all splits")
+    say_of_each(rows, "split", "sentence", "all splits")
 
 
 def _show_changes(changes: pl.DataFrame, counts: pl.DataFrame, study: Study) -> None:
@@ -186,6 +186,6 @@ def _show_changes(changes: pl.DataFrame, counts: pl.DataFrame, study: Study) -> 
         f"What changed against {study.variant_of}: labels by each study's own seeds, A - B at the seeds of both, "
         "the change on the users of both too",
     )
-    say_of_each_split(changes, "reading", "all changes")
+    say_of_each(changes, "split", "reading", "all changes")
     for readout, sentence in counts.iter_rows():
         say_wrapped(f"labels on the {readout.replace('_', '-')} readout: {sentence}")

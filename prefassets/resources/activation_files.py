@@ -13,23 +13,26 @@ import polars as pl
 from numpy.typing import NDArray
 
 from prefassets.domain.prism.released import BadInput
-from prefassets.resources.row_files import listed, parquet_schema
+from prefassets.resources.row_files import is_empty, listed, parquet_schema, refuse, row_of
 
 IDS = ("item", "task_id", "task_ids", "items", "id", "ids")
 LAYER_IN_NAME = re.compile(r"(?:^|[^a-zA-Z0-9])(?:layers?|l)?[_ .-]?(\d+)(?![a-zA-Z0-9])", re.IGNORECASE)
 LONG = ("layer", "position", "activation")
-ROWS_AT_ONCE = 4_096
+ROWS_AT_ONCE = 1_024
 
-Where = tuple[int | None, str | None]  # layer and position, as far as they are said
+UNNAMED = "unnamed"  # a position that is not said
+
+Where = tuple[int, str]  # layer and position
 
 
 @dataclass(frozen=True)
 class Activations:
     """What a file holds of each item: an N x D matrix per (layer, position), rows in the order of `items`.
 
-    A layer or a position is None where the file does not say it. `notes` tells what was left out, and why.
+    `notes` tells what was left out, and why.
     """
 
+    file: Path
     items: list[str]
     at: dict[Where, NDArray[np.float32]]
     notes: list[str] = field(default_factory=list)
@@ -42,6 +45,7 @@ def read_activations(file: Path, layers: Collection[int] = (), positions: Collec
     position, whose name says which (see `layer_and_position`). A Parquet file may also have a row per (item, layer,
     position), in the columns `layer`, `position`, `activation`, as `preferences.activations` has. Other columns and
     arrays are left out. Items that lack an activation at one of the places that are read are dropped, and counted.
+    Where names say no layer, it is the one in `layers`, which must then be one.
 
     Raises:
         BadInput: naming what was found and what was wanted: not such a file, an item that stands twice, activations of
@@ -60,24 +64,24 @@ def read_activations(file: Path, layers: Collection[int] = (), positions: Collec
     return found
 
 
-def layer_and_position(name: str) -> Where:
+def layer_and_position(name: str) -> tuple[int | None, str]:
     """Where the activations of an array or a column are from, by its name.
 
     The first number that stands alone, or after "layer" or "l", is the layer; the rest of the name is the position:
-    `layer16` is (16, None), `layer_24_response_mean` and `response_mean.L24` are (24, "response_mean"), `activations`
-    is (None, "activations").
+    `layer_24_response_mean` and `response_mean.L24` are (24, "response_mean"), `layer16` is (16, "unnamed"). A name
+    without such a number says no layer: `activations` is (None, "activations").
     """
     match = LAYER_IN_NAME.search(name)
     if match is None:
         return None, name
     parts = (part.strip("_ .-/") for part in (name[: match.start()], name[match.end() :]))
-    return int(match[1]), "_".join(part for part in parts if part) or None
+    return int(match[1]), "_".join(part for part in parts if part) or UNNAMED
 
 
 def said_of(where: Where) -> str:
     """A place, as people read it."""
     layer, position = where
-    return ", ".join([*([] if layer is None else [f"layer {layer}"]), *([] if position is None else [position])])
+    return f"layer {layer}" if position == UNNAMED else f"layer {layer}, {position}"
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,19 @@ def _listed(places: Collection[Where]) -> str:
     return "; ".join(said_of(place) for place in places)
 
 
-def _by_place(file: Path, names: Collection[str], there: str) -> dict[Where, str]:
+def _by_place(file: Path, asked: _Asked, names: Collection[str], there: str) -> dict[Where, str]:
     """The name of the array or column of each place."""
     found: dict[Where, str] = {}
     for name in names:
-        place = layer_and_position(name)
+        layer, position = layer_and_position(name)
+        if layer is None:
+            if len(asked.layers) != 1:
+                raise BadInput(
+                    f"{file}: which layer {name!r} is of was wanted, in its name, as in layer_16_{name}, or as --layer "
+                    f"16; there is {there}."
+                )
+            (layer,) = asked.layers
+        place = layer, position
         if place in found:
             raise BadInput(f"{file}: {found[place]!r} and {name!r} both name {said_of(place)}.")
         found[place] = name
@@ -152,7 +164,7 @@ def _npz(file: Path, asked: _Asked) -> Activations:
     items = pl.Series(np.asarray(arrays[identifier]).astype(str))
     _refuse_twice(file, items)
     matrices = [name for name, (shape, dtype) in shapes.items() if len(shape) == 2 and dtype.kind in "fiu"]
-    by_place = _by_place(file, matrices, there)
+    by_place = _by_place(file, asked, matrices, there)
     at = {}
     for place in asked.of(by_place):
         rows, width = shapes[by_place[place]][0]
@@ -163,7 +175,9 @@ def _npz(file: Path, asked: _Asked) -> Activations:
             )
         at[place] = arrays[by_place[place]].astype(np.float32)
     left = [name for name in shapes if name not in (identifier, *matrices)]
-    return Activations(items.to_list(), at, [f"{file}: left out: {', '.join(left)}, not N x D numbers"] if left else [])
+    return Activations(
+        file, items.to_list(), at, [f"{file}: left out: {', '.join(left)}, not N x D numbers"] if left else []
+    )
 
 
 def _shape(file: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
@@ -190,10 +204,11 @@ def _parquet(file: Path, asked: _Asked) -> Activations:
     vectors = [name for name, dtype in schema.items() if _is_vector(dtype)]
     if "activation" in vectors and {"layer", "position"} & set(schema):
         return _long(file, asked, schema, identifier)
-    items = pl.read_parquet(file, columns=[identifier])[identifier].cast(pl.String)
-    _refuse_empty(file, items)
+    keys = pl.read_parquet(file, columns=[identifier]).cast(pl.String)
+    refuse(file, keys, identifier, is_empty(identifier), row_of, "what names the item was wanted")
+    items = keys[identifier]
     _refuse_twice(file, items)
-    by_place = _by_place(file, vectors, there)
+    by_place = _by_place(file, asked, vectors, there)
     every, one = np.arange(len(items)), np.zeros(len(items), np.int64)
     at = {place: _read(file, by_place[place], items, [place], one, every)[place] for place in asked.of(by_place)}
     return _complete(file, items, at)
@@ -207,14 +222,15 @@ def _long(file: Path, asked: _Asked, schema: pl.Schema, identifier: str) -> Acti
     if not schema["layer"].is_integer():
         raise BadInput(f"{file}: whole numbers were wanted in the column layer; it is {schema['layer']}.")
     keys = pl.read_parquet(file, columns=[identifier, "layer", "position"])
-    keys = keys.with_columns(pl.col(identifier, "position").cast(pl.String))
-    _refuse_empty(file, keys[identifier])
+    keys = keys.with_columns(pl.col(identifier).cast(pl.String), pl.col("position").cast(pl.String).fill_null(UNNAMED))
+    refuse(file, keys, identifier, is_empty(identifier), row_of, "what names the item was wanted")
+    refuse(file, keys, "layer", pl.col("layer").is_null(), row_of, "a layer was wanted")
     places = asked.of(keys.select("layer", "position").unique().sort("layer", "position").rows())
     place_r = np.full(len(keys), -1)
     for number, (layer, position) in enumerate(places):
-        of_place = keys.select(pl.col("layer").eq_missing(layer) & pl.col("position").eq_missing(position))
-        place_r[of_place.to_series().to_numpy()] = number
-        _refuse_twice(file, keys[identifier].filter(of_place.to_series()), f" at {said_of((layer, position))}")
+        here = (keys["layer"] == layer) & (keys["position"] == position)
+        place_r[here.to_numpy()] = number
+        _refuse_twice(file, keys[identifier].filter(here), f" at {said_of((layer, position))}")
     items = keys[identifier].unique(maintain_order=True)
     item_r = keys[identifier].replace_strict(items, np.arange(len(items)), return_dtype=pl.Int64).to_numpy()
     return _complete(file, items, _read(file, "activation", items, places, place_r, item_r))
@@ -274,22 +290,15 @@ def _complete(file: Path, items: pl.Series, found: dict[Where, _Matrix]) -> Acti
     """Of the items that have an activation at each place."""
     whole = np.logical_and.reduce([matrix.there for matrix in found.values()])
     if whole.all():
-        return Activations(items.to_list(), {place: matrix.numbers for place, matrix in found.items()})
+        return Activations(file, items.to_list(), {place: matrix.numbers for place, matrix in found.items()})
     lacks = "; ".join(
         f"{np.count_nonzero(~matrix.there):,} at {said_of(place)}"
         for place, matrix in found.items()
         if not matrix.there.all()
     )
     note = f"{file}: left out: {np.count_nonzero(~whole):,} items without an activation ({lacks})"
-    return Activations(
-        items.filter(whole).to_list(), {place: matrix.numbers[whole] for place, matrix in found.items()}, [note]
-    )
-
-
-def _refuse_empty(file: Path, items: pl.Series) -> None:
-    empty = (items.is_null() | (items == "")).arg_true()
-    if len(empty):
-        raise BadInput(f"{file}, row {empty[0] + 1}, column {items.name}: what names the item was wanted; it is empty.")
+    at = {place: matrix.numbers[whole] for place, matrix in found.items()}
+    return Activations(file, items.filter(whole).to_list(), at, [note])
 
 
 def _is_vector(dtype: pl.DataType) -> bool:

@@ -31,6 +31,16 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f", and {more:,} more" if more > 0 else "")
 
 
+def is_empty(column: str) -> pl.Expr:
+    """Whether there is no text in a column of text."""
+    return pl.col(column).is_null() | (pl.col(column).str.strip_chars() == "")
+
+
+def row_of(row: int) -> str:
+    """The place of a row of a file that has no lines."""
+    return f"row {row + 1}"
+
+
 def line_from(first: int) -> Place:
     return lambda row: f"line {row + first}"
 
@@ -90,7 +100,7 @@ def parquet_rows(file: Path, columns: Sequence[str] | None = None) -> tuple[pl.D
     for name in columns or ():
         if name not in there:
             raise lacking(file, "its columns", name, ", ".join(there))
-    return pl.read_parquet(file, columns=None if columns is None else list(columns)), lambda row: f"row {row + 1}"
+    return pl.read_parquet(file, columns=None if columns is None else list(columns)), row_of
 
 
 def parquet_schema(file: Path) -> pl.Schema:

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from prefassets.domain.prism.released import BadInput
+from prefassets.resources import activation_files
 from prefassets.resources.activation_files import layer_and_position, read_activations
 
 ITEMS = ["x 1", "x 2", "7"]
@@ -68,7 +69,8 @@ WRITERS = [write_long, write_from_duckdb, write_lists, write_fixed_lists, write_
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_every_kind_of_file_holds_the_same_activations(tmp_path, write):
+def test_every_kind_of_file_holds_the_same_activations_read_part_by_part(tmp_path, write, monkeypatch):
+    monkeypatch.setattr(activation_files, "ROWS_AT_ONCE", 2)
     found = read_activations(write(tmp_path))
     assert found.items == ITEMS
     assert set(found.at) == set(AT)
@@ -90,11 +92,11 @@ def test_only_what_is_asked_for_is_read_and_what_is_not_there_is_refused(tmp_pat
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        ("layer16", (16, None)),
+        ("layer16", (16, "unnamed")),
         ("layer_24_response_mean", (24, "response_mean")),
         ("Layer 24/response mean", (24, "response mean")),
         ("prompt_last_layer8", (8, "prompt_last")),
-        ("16", (16, None)),
+        ("16", (16, "unnamed")),
         ("l3.x2", (3, "x2")),
         ("activations", (None, "activations")),
         ("qwen2_5b", (None, "qwen2_5b")),
@@ -104,11 +106,13 @@ def test_a_name_says_layer_and_position(name, place):
     assert layer_and_position(name) == place
 
 
-def test_one_unnamed_array_is_enough(tmp_path):
+def test_an_array_that_says_no_layer_is_of_the_one_that_is_asked_for(tmp_path):
     np.savez(tmp_path / "a.npz", ids=np.arange(3), activations=AT[16, "response_mean"].astype(int))
-    found = read_activations(tmp_path / "a.npz")
+    found = read_activations(tmp_path / "a.npz", layers=[16])
     assert found.items == ["0", "1", "2"]
-    assert list(found.at) == [(None, "activations")]
+    assert list(found.at) == [(16, "activations")]
+    with pytest.raises(BadInput, match=r"which layer .activations. is of was wanted, in its name, .* or as --layer 16"):
+        read_activations(tmp_path / "a.npz")
 
 
 def test_items_without_an_activation_everywhere_are_left_out_and_counted(tmp_path):
@@ -157,7 +161,7 @@ TWO = np.zeros((2, 3))
         (
             "a.parquet",
             parquet(long().with_columns(task_id=pl.lit(None, pl.String))),
-            "row 1, column task_id: what names the item was wanted; it is empty",
+            "row 1, column task_id: None; what names the item was wanted",
         ),
         (
             "a.parquet",
