@@ -82,8 +82,8 @@ def _probe(store: Store, found: ToProbe) -> None:
             for table, made in zip(FOUND, of_tables, strict=True):
                 labelled = made.with_columns(experiment=pl.lit(found.experiment))
                 rows[table].append(TABLES[table].conform(labelled))
-    for table, made in rows.items():
-        store.replace(table, pl.concat(made), [found.experiment])
+    for table, parts in rows.items():
+        store.replace(table, pl.concat(parts), [found.experiment])
     units = pl.concat([probed.items.select("unit") for probed in found.probed] or [pl.DataFrame({"unit": []})])
     row = {
         "experiment": found.experiment,
