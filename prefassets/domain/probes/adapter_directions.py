@@ -47,8 +47,8 @@ as given, which `two_way.measure` could take, would not do: with opposite prefer
 that is zero covered it in 61 % of 150 simulations, because there the direction is mostly noise. Seeds spread as their
 values do, of `direction` as their jackknife pseudo-values. If nothing diverges those spread wider than they should (a
 U-statistic over pairs of seeds is degenerate then), so that the interval is on the wide side. Of 200 simulated splits
-with interchangeable adapters, of 20 users a group and five seeds in studies of six, intervals of every quantity held
-zero in 93 to 100 %, that of divergence in 99.5 %.
+with interchangeable adapters, of 20 users a group and five seeds in studies of six, intervals of interactions and of
+advantages held zero in 93 to 100 %, those of divergence in 99.5 %.
 """
 
 # P pairs, F features (the width), U users, S seeds; N = 2 S adapters: A's seeds, then B's
