@@ -36,15 +36,19 @@ what between could reach: seeds of one group agree no better.
 
 If A's and B's adapters are interchangeable, divergence is zero. If not, it is above zero where they move in different
 directions; it is also, but slightly, where the seeds of one agree better than those of the other: by (root within_a -
-root within_b)^2 / 2. Random halves of the same people have other users, so adapters of placebo splits are not quite
-interchangeable: with placebo splits, the spread has their mean square divergence in it.
+root within_b)^2 / 2. And adapters of random halves of the same people are not interchangeable, as they have learned
+from other users: with cohorts that differed by that alone, 44 % of 50 simulated splits were said to diverge. Only
+placebo splits show how far such halves diverge. With six in the study their mean square divergence is in the spread,
+and 2 % were.
 
 Intervals. Users are drawn again within each group, all their pairs for every adapter, and the directions that they
 judge each other by are fitted again; a user does not meet their own copy. Per-user sums along a direction that is taken
 as given, which `two_way.measure` could take, would not do: with opposite preferences their intervals of an interaction
 that is zero covered it in 61 % of 150 simulations, because there the direction is mostly noise. Seeds spread as their
 values do, of `direction` as their jackknife pseudo-values. If nothing diverges those spread wider than they should (a
-U-statistic over pairs of seeds is degenerate then), so that the interval is on the wide side.
+U-statistic over pairs of seeds is degenerate then), so that the interval is on the wide side. Of 200 simulated splits
+with interchangeable adapters, of 20 users a group and five seeds in studies of six, intervals of interactions and of
+advantages held zero in 93 to 100 %, those of divergence in 99.5 %.
 """
 
 # P pairs, F features (the width), U users, S seeds; N = 2 S adapters: A's seeds, then B's

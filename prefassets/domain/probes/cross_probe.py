@@ -117,6 +117,7 @@ class _Crossing:
         self.unit_N = np.unique(np.asarray(self.units, dtype=str), return_inverse=True)[1]
         self.fold_N = dealt_folds(self.units, folds, seed)
         self.folds, self.shuffles, self.seed = folds, shuffles, seed
+        self.given: dict[bytes, list[NDArray[np.int64]]] = {}
         _refuse_other_folds(probed, found, self.fold_N)
         names = set(found.directions["target"])
         targets = [asked(one, probed.items, folds, self.fold_N) for one in probed.targets if one.name in names]
@@ -153,8 +154,7 @@ class _Crossing:
         """Directions fitted to shuffled labels with the probe's own penalty, K x D."""
         penalties_A = np.array([alpha])
         named = one.observed.named
-        units = [self.units[item] for item in named]
-        given = [named[shuffled_items(units, self.seed + number)] for number in range(self.shuffles)]
+        given = self._given(named)
         if isinstance(one.observed, Values):
             at = np.empty(len(self.units), dtype=np.int64)
             at[one.observed.items_P] = np.arange(len(one.observed))
@@ -168,6 +168,13 @@ class _Crossing:
             fitted = one.kind.fit(space, one.observed.told_of(given_N), penalties_A)
             found.append(space.weights(fitted.coefficients_ATR[0].T)[:, 0])
         return np.stack(found)
+
+    def _given(self, named: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """For each shuffle, of each item named the one whose label it is given."""
+        if (same := named.tobytes()) not in self.given:
+            units = [self.units[item] for item in named]
+            self.given[same] = [named[shuffled_items(units, self.seed + number)] for number in range(self.shuffles)]
+        return self.given[same]
 
     def rows(self) -> Iterator[dict[str, object]]:
         for where, activations_ND in self.activations.items():

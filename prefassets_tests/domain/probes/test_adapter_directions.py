@@ -290,6 +290,28 @@ def test_same_people_with_a_stronger_adapter_are_a_shift_and_no_divergence():
     assert state["divergence", "direction"] == "not told from zero"
 
 
+def test_placebo_splits_tell_what_whom_adapters_were_trained_on_does():
+    """Cohorts of the same people, whose adapters differ by the users that they have learned from."""
+    called = {"alone": 0, "with placebos": 0}
+    for number in range(8):
+        halves = [
+            measure_directions(
+                f"s{split}",
+                "placebo" if split else "directional",
+                drawn_read(seed=100 * number + split, cohort=0.15),
+                draws=100,
+            )
+            for split in range(6)
+        ]
+        for name, results in (("alone", halves[:1]), ("with placebos", halves)):
+            row = rows_of(*results).filter(split="s0", quantity="divergence").row(0, named=True)
+            called[name] += row["state"] == "above zero"
+        assert row["spread"] == "users and seeds and training samples"
+        assert row["training_sd"] > 0
+    assert called["with placebos"] <= 1
+    assert called["alone"] >= 2
+
+
 @pytest.mark.parametrize("seeds", [5, 6])
 def test_p_by_exchange_is_the_share_of_exchanges_that_diverge_as_much(seeds):
     """If A's and B's adapters at a seed change places and all is measured again; exchanging all is exchanging none."""

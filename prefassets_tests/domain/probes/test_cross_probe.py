@@ -322,6 +322,15 @@ def test_choices_among_the_same_items_are_not_independent():
     assert np.mean(widths) == pytest.approx(2 * 0.396, rel=0.15)
 
 
+def test_choices_between_items_that_are_compared_once_are_independent():
+    one = drawn(np.random.default_rng(0), 500, 0.5)
+    pairs = Paired(
+        ahead_P=one.ahead_P, about_P=one.about_P, weight_P=one.weight_P, unit_2P=np.arange(1_000).reshape(2, 500)
+    )
+    found, oracle = correlation(pairs), correlation(one)
+    assert (found["lower"], found["upper"]) == pytest.approx((oracle["lower"], oracle["upper"]), abs=1e-3)
+
+
 def test_what_is_always_the_same_has_no_correlation():
     one = drawn(np.random.default_rng(0), 20, 0.5)
     flat = Paired(ahead_P=np.zeros(20), about_P=one.about_P, weight_P=one.weight_P, unit_2P=one.unit_2P)
