@@ -24,7 +24,12 @@ METRICS = {  # what is told of each kind of target
     "choices": ("pairwise_accuracy", "log_loss"),
 }
 FOREMOST = {"number": ("r_squared", 1), "binary": ("log_loss", -1), "choices": ("log_loss", -1)}  # 1: more is better
-RANGE = {"pairwise_accuracy": (0, 1), "accuracy": (0, 1), "auc": (0, 1), "pearson_r": (-1, 1)}
+RANGE = {
+    **dict.fromkeys(("r_squared", "r_squared_within_topics"), (-np.inf, 1.0)),
+    "pearson_r": (-1.0, 1.0),
+    **dict.fromkeys(("mse", "log_loss"), (0.0, np.inf)),
+    **dict.fromkeys(("pairwise_accuracy", "accuracy", "auc"), (0.0, 1.0)),
+}
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prefassets.domain.probes.folds import NOWHERE
-from prefassets.domain.probes.kinds import Kind, Path
-from prefassets.domain.probes.observed import Observed
+from prefassets.domain.probes.kinds import Kind, LeftOut, Path
+from prefassets.domain.probes.observed import Choices, Observed
 from prefassets.domain.probes.row_space import RowSpace, row_space
 
 Array = NDArray[np.float64]
 Features = Callable[[NDArray[np.int64]], NDArray[np.floating]]  # of the items fitted, the features of all items
 
-PENALTIES = np.logspace(-1, 8, 50)
+PENALTIES = np.logspace(0, 7, 50)
+PENALTIES_AT_ONCE = 5  # of kinds that have to be fitted again without each inner fold
+LOST = 0.05  # of explained log likelihood, below the best so far: smaller penalties are not tried
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Fitted:
     """One fit with the penalty that cross-validation within its rows chose, per column of labels.
 
     `inner_AT` and `in_sample_AT` are 1 - loss / loss of the best constant (R^2; of binary targets and choices,
-    McFadden's), of left-out inner folds and of the rows fitted. `weights_DT` are per unit of activation.
+    McFadden's), of left-out inner folds and of the rows fitted. `weights_DT` are per unit of activation, `intercepts_T`
+    what is predicted of an activation of zeros; of choices, where utilities have no origin, the mean item's is 0.
     """
 
     penalty_T: NDArray[np.int64]
@@ -137,32 +140,67 @@ def _fit(
     penalties_A: Array,
     weights: bool,
 ) -> tuple[Fitted, Path]:
-    path = kind.fit(space, observed, penalties_A)
-    lost_AT, ignorant_T = np.zeros((len(penalties_A), observed.columns)), np.zeros(observed.columns)
-    parts = (kind.left_out or _fitted_again(kind))(space, observed, inner_fold_N, penalties_A)
-    for inside, outside, predicted_APT in parts:
-        lost_AT += kind.loss(outside, predicted_APT).sum(axis=1)
-        ignorant_T += kind.loss(outside, np.broadcast_to(kind.ignorant(inside), predicted_APT.shape[1:])).sum(axis=0)
-    inner_AT = _explained(lost_AT, ignorant_T)
-    own_T = kind.loss(observed, np.broadcast_to(kind.ignorant(observed), (len(observed), observed.columns))).sum(axis=0)
-    in_sample_AT = _explained(kind.loss(observed, path.predicted(space, observed)).sum(axis=1), own_T)
+    if kind.left_out:
+        path = kind.fit(space, observed, penalties_A)
+        inner_AT = _inner(kind, kind.left_out(space, observed, inner_fold_N, penalties_A), path)
+    else:
+        path, inner_AT = _downwards(kind, space, observed, inner_fold_N, penalties_A)
+    constant_PT = np.broadcast_to(kind.ignorant(observed), (len(observed), observed.columns))
+    own_T = kind.loss(observed, constant_PT).sum(axis=0)
+    in_sample_AT, known_A = np.full_like(inner_AT, np.nan), np.isfinite(path.intercepts_AT[:, 0])
+    predicted_APT = path.under(known_A).predicted(space, observed)
+    in_sample_AT[known_A] = _explained(kind.loss(observed, predicted_APT).sum(axis=1), own_T)
     chosen = best_penalty(inner_AT)
     at = path.at(chosen)
     weights_DT = space.weights(at.coefficients_ATR[0].T) if weights else None
-    intercepts_T = at.intercepts_AT[0] - (space.mean_D @ weights_DT if weights_DT is not None else 0)
+    at_origin_T = np.zeros(observed.columns) if isinstance(observed, Choices) else at.intercepts_AT[0]
+    intercepts_T = at_origin_T - (space.mean_D @ weights_DT if weights_DT is not None else 0)
     return Fitted(chosen, inner_AT, in_sample_AT, weights_DT, intercepts_T, len(observed)), at
 
 
-def _fitted_again(kind: Kind):
-    def left_out(space: RowSpace, observed: Observed, inner_fold_N: NDArray[np.int64], penalties_A: Array):
-        fold_P = observed.fold_of(inner_fold_N)
-        for fold in np.unique(fold_P[fold_P != NOWHERE]):
-            inside = observed.of(observed.among(inner_fold_N != fold))
-            outside = observed.of(fold_P == fold)
-            if len(inside):
-                yield inside, outside, kind.fit(space, inside, penalties_A).predicted(space, outside)
+def _inner(kind: Kind, parts: Iterable[LeftOut], path: Path) -> Array:
+    """What is explained of inner folds, all together."""
+    lost_AT, ignorant_T = np.zeros_like(path.intercepts_AT), np.zeros(path.intercepts_AT.shape[1])
+    for inside, outside, predicted_APT in parts:
+        lost_AT += kind.loss(outside, predicted_APT).sum(axis=1)
+        constant_PT = np.broadcast_to(kind.ignorant(inside), predicted_APT.shape[1:])
+        ignorant_T += kind.loss(outside, constant_PT).sum(axis=0)
+    return _explained(lost_AT, ignorant_T)
 
-    return left_out
+
+def _downwards(
+    kind: Kind, space: RowSpace, observed: Observed, inner_fold_N: NDArray[np.int64], penalties_A: Array
+) -> tuple[Path, Array]:
+    """Fits, and what is explained of inner folds, from the largest penalty down.
+
+    Each penalty starts from the last. Where the inner folds have fallen well below their best for all columns, smaller
+    penalties, which cost most, are not fitted: nan.
+    """
+    fold_P = observed.fold_of(inner_fold_N)
+    without = [fold for fold in np.unique(fold_P[fold_P != NOWHERE]) if observed.among(inner_fold_N != fold).any()]
+    kept_PK = np.column_stack(
+        [np.ones(len(observed), dtype=bool), *(observed.among(inner_fold_N != f) for f in without)]
+    )
+    parts = [(observed.of(observed.among(inner_fold_N != fold)), observed.of(fold_P == fold)) for fold in without]
+    columns = observed.columns
+    inner_AT = np.full((len(penalties_A), columns), np.nan)
+    intercepts_AT, coefficients_ATR = inner_AT.copy(), np.full((*inner_AT.shape, len(space.eigenvalues_R)), np.nan)
+    descending = np.argsort(-penalties_A)
+    found: Path | None = None
+    for start in range(0, len(descending), PENALTIES_AT_ONCE):
+        some = descending[start : start + PENALTIES_AT_ONCE]
+        found = kind.fit(space, observed, penalties_A[some], found, kept_PK)
+        path = found.columns(slice(0, columns))
+        coefficients_ATR[some], intercepts_AT[some] = path.coefficients_ATR, path.intercepts_AT
+        left_out = (
+            (inside, outside, found.columns(slice(k * columns, (k + 1) * columns)).predicted(space, outside))
+            for k, (inside, outside) in enumerate(parts, start=1)
+        )
+        inner_AT[some] = _inner(kind, left_out, path)
+        known_AT = inner_AT[descending[: start + PENALTIES_AT_ONCE]]
+        if (inner_AT[some].max(axis=0) < known_AT.max(axis=0) - LOST).all():
+            break
+    return Path(coefficients_ATR, intercepts_AT), inner_AT
 
 
 def _explained(lost_AT: Array, ignorant_T: Array) -> Array:

@@ -20,7 +20,7 @@ from prefassets.domain.probes.asked import Asked, NotProbed, Probed, Target, Whe
 from prefassets.domain.probes.baselines import TextFeatures, log_length, one_hot, random_activations, shuffled_items
 from prefassets.domain.probes.folds import dealt_folds
 from prefassets.domain.probes.kinds import KINDS
-from prefassets.domain.probes.metrics import FOREMOST, METRICS, Drawn
+from prefassets.domain.probes.metrics import FOREMOST, METRICS, RANGE, Drawn
 from prefassets.domain.probes.nested import PENALTIES, Answer, Features, Question, cross_validated
 from prefassets.domain.probes.observed import Choices, Observed, Values
 from prefassets.domain.probes.scoring import Scored, actual_and_expected, scored
@@ -329,31 +329,26 @@ class _Suite:
                 continue
             values = np.array([each.estimates[metric].value for each in found])
             known = values[np.isfinite(values)]
-            mean, half = (float(known.mean()) if len(known) else None), None
-            if len(known) > 1:
+            mean = float(known.mean()) if len(known) else None
+            lower, upper = None, None
+            if mean is not None and len(known) > 1:
                 half = float(t.ppf(0.975, len(known) - 1) * known.std(ddof=1) * np.sqrt(1 + 1 / len(known)))
+                least, most = RANGE[metric]
+                lower, upper = max(least, mean - half), min(most, mean + half)
             self.scores.append(
                 _of(one, where)
                 | {"split": BY_UNIT, "features": features, "metric": metric, "estimate": mean}
-                | {
-                    "lower": mean - half if mean is not None and half is not None else None,
-                    "upper": mean + half if mean is not None and half is not None else None,
-                }
-                | {"interval": NO_INTERVAL if half is None else OVER_SEEDS, "rows": found[0].rows}
-                | {"units": found[0].units, "seeds": len(known) or len(values), "note": found[0].note(mean)}
+                | {"lower": lower, "upper": upper, "interval": NO_INTERVAL if lower is None else OVER_SEEDS}
+                | {"rows": found[0].rows, "units": found[0].units, "seeds": len(values), "note": found[0].note(mean)}
             )
 
     def _add_sweep(self, one: Asked, where: Where, features: str, curves: Sequence[tuple]) -> None:
         """Mean over outer folds, and seeds where there are several, with twice its standard error."""
+        # of a penalty that some folds did not come to, the others' mean would be of the luckier ones
         inner_FA, in_sample_FA = (np.array([curve[which] for curve in curves]) for which in (0, 1))
+        mean_A, in_sample_A = inner_FA.mean(axis=0), in_sample_FA.mean(axis=0)
+        half_A = 2 * inner_FA.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else np.nan * mean_A
         chosen_A = np.bincount([curve[2] for curve in curves], minlength=len(PENALTIES))
-        known_A = np.isfinite(inner_FA).sum(axis=0)
-        mean_A = np.where(known_A > 0, np.nansum(inner_FA, axis=0) / np.maximum(known_A, 1), np.nan)
-        squares_A = np.nansum((inner_FA - mean_A) ** 2, axis=0)
-        half_A = np.where(
-            known_A > 1, 2 * np.sqrt(squares_A / np.maximum(known_A - 1, 1) / np.maximum(known_A, 1)), np.nan
-        )
-        in_sample_A = np.where(np.isfinite(in_sample_FA), in_sample_FA, 0).mean(axis=0)
         for at, alpha in enumerate(PENALTIES):
             self.sweep.append(
                 _of(one, where)

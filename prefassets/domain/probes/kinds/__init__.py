@@ -3,9 +3,9 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from prefassets.domain.probes.kinds.kind import Kind, Path
+from prefassets.domain.probes.kinds.kind import Kind, LeftOut, Path
 
-__all__ = ["KINDS", "Kind", "Path"]
+__all__ = ["KINDS", "Kind", "LeftOut", "Path"]
 
 
 def _declared() -> dict[str, Kind]:

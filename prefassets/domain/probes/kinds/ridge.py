@@ -16,7 +16,13 @@ from prefassets.domain.probes.row_space import RowSpace
 MOST_NUMBERS = 8_000_000  # of stacked systems that are solved at once: 64 MB
 
 
-def fit(space: RowSpace, observed: Observed, penalties_A: Array) -> Path:
+def fit(
+    space: RowSpace,
+    observed: Observed,
+    penalties_A: Array,
+    start: Path | None = None,
+    kept_PK: NDArray[np.bool_] | None = None,
+) -> Path:
     """All penalties at once: along principal axis k the coefficient is z_k . y / (l_k + a)."""
     assert isinstance(observed, Values)
     mean_T = observed.values_PT.mean(axis=0)
