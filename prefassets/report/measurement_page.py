@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from prefassets.domain.preferences.efficiency import CEILING
 from prefassets.domain.preferences.measurement import ChoiceConfiguration, Measurement
-from prefassets.report import preference_figures, sensitivity_figures, utility_figures
+from prefassets.report import preference_figures, probe_section, sensitivity_figures, utility_figures
 from prefassets.report.templates import template
 
 LONGEST = 200  # characters of a task's text
@@ -71,6 +71,7 @@ def _told(findings: MeasurementFindings) -> dict[str, Any]:
         **_agreement(rows, choosing),
         **_ratings(rows["preferences.positivity"]),
         **_choice_of_pairs(rows),
+        "probes": probe_section.told(rows),
     }
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from prefassets.domain.prism.splits import SPLITS
 from prefassets.domain.training.methods import METHODS
-from prefassets.report import figures, weight_figures
+from prefassets.report import figures, probe_section, weight_figures
 from prefassets.report.templates import template
 from prefassets.studies.study import Study
 
@@ -66,12 +66,13 @@ def _told(findings: Findings) -> dict[str, Any]:
         **(_figures(study, rows) if ran else {}),
         **(_changes(study, rows) if ran and study.variant_of else {}),
         **(_weights(study, rows) if ran and weighted else {}),
+        **({"probes": probe_section.told(rows, list(study.expected))} if ran else {}),
     }
 
 
 def _in_order(rows: pl.DataFrame, study: Study) -> pl.DataFrame:
-    """Rows of the study's splits, in its order; a table without a split as it is."""
-    if "split" not in rows.columns:
+    """Rows of the study's splits, in its order; a table without a split as it is, and what is held out by another."""
+    if "split" not in rows.columns or "features" in rows.columns:
         return rows
     order = pl.DataFrame({"split": list(study.expected), "place": range(len(study.expected))})
     kept = rows.filter(pl.col("split").is_null() | pl.col("split").is_in(list(study.expected)))

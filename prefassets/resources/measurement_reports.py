@@ -7,7 +7,7 @@ import polars as pl
 
 from prefassets.domain.preferences.measurement import Measurement
 from prefassets.resources.measuring import MeasurementData
-from prefassets.resources.reports import page_name
+from prefassets.resources.reports import PROBES, page_name
 from prefassets.resources.store import Store
 
 TASKS = "tasks.tasks"
@@ -25,6 +25,7 @@ READS = (
     "preferences.positivity",
     "preferences.efficiency",
     "preferences.rounds",
+    *PROBES,
     TASKS,
 )
 
@@ -60,7 +61,7 @@ def write_page(
 
 def _rows(connection: duckdb.DuckDBPyConnection, table: str, measurement: Measurement) -> pl.DataFrame:
     """The measurement's own rows; of the tasks, those that have utilities."""
-    own = "where measurement = $name"
+    own = f"where {'experiment' if table in PROBES else 'measurement'} = $name"
     if table == TASKS:
         own = f"where task_id in (select task_id from preferences.current_utilities {own})"
     return connection.sql(f"from {table} {own}", params={"name": measurement.name}).pl()

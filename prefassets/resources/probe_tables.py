@@ -91,6 +91,17 @@ CROSS_COLUMNS = {
     "upper": UPPER,
     "rows": Column(INTEGER, "rows of b predicted"),
 }
+ADAPTER_COLUMNS = {
+    "study": Column(TEXT, "the study"),
+    "split": Column(TEXT, "the split, a rule that puts users in group A, B or neither"),
+    **WHERE,
+    "quantity": Column(TEXT, "contrast, interaction, advantage_on_a, advantage_on_b; of directions, divergence"),
+    "metric": Column(TEXT, "what is measured of each adapter: shift, own_shift, separation, own_separation, direction"),
+    "estimate": optional(REAL, "its value, mean over seeds"),
+    "lower": optional(REAL, "lower end of the 95 % interval over users and seeds"),
+    "upper": optional(REAL, "upper end"),
+    "note": optional(TEXT, "what could not be told, and why"),
+}
 
 PROBE_TABLES = (
     Table(
@@ -154,5 +165,12 @@ PROBE_TABLES = (
         "target.",
         CROSS_COLUMNS,
         ("experiment",),
+    ),
+    Table(
+        "probes.adapter",
+        "One row per (study, split, layer, position, quantity, metric): how differently A's and B's adapters move the "
+        "preference direction.",
+        ADAPTER_COLUMNS,
+        ("study",),
     ),
 )

@@ -10,6 +10,7 @@ from prefassets.resources.sql_tables import all_tables
 from prefassets.resources.store import Store
 from prefassets.studies.study import Study
 
+PROBES = ("probes.reading", "probes.against_baselines", "probes.score", "probes.sweep", "probes.cross")
 READS = (
     "training.cells",
     "verdicts.counted",
@@ -32,6 +33,8 @@ READS = (
     "weights.explained",
     "weights.split",
     "weights.in_training",
+    *PROBES,
+    "probes.adapter",
     "splits.balance",
     "prism.planted_truth",
 )
@@ -73,6 +76,8 @@ def _rows(connection: duckdb.DuckDBPyConnection, table: str, study: Study, revis
     names: dict[str, object]
     if "study" in columns:
         whose, names = "study = $study", {"study": study.name}
+    elif "experiment" in columns:
+        whose, names = "experiment = $study", {"study": study.name}
     elif "reference" in columns:
         whose = "reference = $reference and revision = $revision"
         names = {"reference": study.reference, "revision": revision}

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from prefassets.report.page import Findings
-from prefassets.resources.reports import READS
+from prefassets.resources.reports import PROBES, READS
 from prefassets.resources.sql_tables import all_tables
 from prefassets.studies import demo, wpo_demo
 
@@ -119,6 +119,7 @@ def written(states=STATES, study=demo.STUDY):
         ],
     }
     rows |= of_change(splits) | of_weights(splits)
+    rows |= {name: [] for name in (*PROBES, "probes.adapter")}  # a figure each: test_probe_section has them
     assert set(rows) == set(READS)
     return Findings(
         study, "synthetic PRISM, scale 0.4, seed 0", cells(), {name: table(name, rows[name]) for name in READS}

@@ -9,6 +9,7 @@ from prefassets.domain.preferences.measurement import Measurement, Revealed, Sta
 from prefassets.domain.preferences.template import Template
 from prefassets.report.measurement_page import MeasurementFindings
 from prefassets.resources.measurement_reports import READS
+from prefassets.resources.reports import PROBES
 from prefassets.resources.sql_tables import all_tables
 
 ORIGINS = ("MATH", "ALPACA", "BAILBENCH")
@@ -150,6 +151,7 @@ def written(measurement=MEASUREMENT, tasks=6, state="PREFERENCES", **changed):
             for place, task in enumerate(identities)
         ],
     }
+    rows |= {name: [] for name in PROBES}  # a figure each: test_probe_section has them
     assert set(rows) == set(READS)
     tables = {name: table(name, rows[name]) for name in READS}
     return MeasurementFindings(measurement, "tasks from the hub, seed 0", states(measurement, **changed), tables)
