@@ -184,12 +184,12 @@ def _show_scores(scores: pl.DataFrame, reading: dict[str, object], folds: int) -
     here = (pl.col("layer") == reading["layer"]) & (pl.col("position") == reading["position"])
     baselines = (
         of_probe.filter(pl.col("features") != "activations")
-        .sort(here, descending=True, maintain_order=True)
+        .sort(pl.col("features").str.starts_with("activations"), ~here, maintain_order=True)
         .unique(["features", "split", "metric"], keep="first", maintain_order=True)
     )
     places = pl.format("layer {}, {}", "layer", "position")
     lines = pl.concat([of_activations.with_columns(source=places), baselines.with_columns(source="features")])
-    lines = lines.with_columns(with_interval(lines, "told", "estimate", "lower", "upper", form=".2f"))
+    lines = lines.with_columns(with_interval(lines, "told", "estimate", "lower", "upper", form="z.2f"))
     shown = lines.select("source").unique(maintain_order=True)
     for split, which in SPLITS.items():
         for name, called in METRICS.items():
