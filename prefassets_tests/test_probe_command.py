@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def printed(folder):
-    return asked(folder / "activations.npz", folder / "targets.csv", "--seeds", 2, "--out", folder / "found")
+    return asked(folder / "activations.npz", folder / "targets.csv", "--out", folder / "found")
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,7 @@ def test_what_was_planted_is_found_held_out_and_nothing_where_nothing_is(scores)
 
 
 def test_people_read_a_table_for_each_target_and_then_a_sentence(printed, scores):
-    *_, first, second, third = printed.stdout.splitlines()
-    sentences = {line.split(": ")[0]: line for line in (first, second, third)}
+    sentences = {line.split(": ")[0]: line for line in printed.stdout.splitlines() if ": " in line}
     assert "explains" in sentences["valence, ridge"]
     assert "layer 16" in sentences["valence, ridge"]
     assert "It carries over to topics that it has not seen" in sentences["valence, ridge"]
@@ -125,15 +124,16 @@ def test_results_are_tables_for_sql_in_which_the_planted_direction_is_found(fold
 
 
 def test_programs_get_every_score(folder, scores):
-    of_layer = ("--layer", 16, "--target", "valence", "--seeds", 2)
-    done = asked(folder / "activations.npz", folder / "targets.csv", *of_layer, "--format", "json")
+    of_layer = ("--layer", 16, "--seeds", 2)
+    of_target = (*of_layer, "--target", "valence", "--format", "json")
+    done = asked(folder / "activations.npz", folder / "targets.csv", *of_target)
     assert done.exit_code == 0
     rows = pl.DataFrame(json.loads(done.stdout), infer_schema_length=None)
     assert set(rows["target"]) == {"valence"}
     assert set(rows["layer"]) == {16}
     where = {"split": "unit", "metric": "r_squared", "features": "activations", "target": "valence", "layer": 16}
     assert score(rows, **where) == pytest.approx(score(scores, **where)), "another layer changes nothing of it"
-    done = asked(folder / "activations.npz", folder / "choices.csv", *of_layer[:2], "--seeds", 2, "--format", "csv")
+    done = asked(folder / "activations.npz", folder / "choices.csv", *of_layer, "--format", "csv")
     assert done.exit_code == 0
     assert "7 of 4,000 choices are refusal: a win for neither item" in done.stderr
     choices = pl.read_csv(io.StringIO(done.stdout))

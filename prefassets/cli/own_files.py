@@ -141,7 +141,7 @@ def probe(
     from prefassets.resources.progress import progress_bar
     from prefassets.resources.target_files import read_targets
 
-    known = read_targets(targets, wanted, kinds, slot_bias)
+    known = read_targets(targets, dict.fromkeys(wanted), kinds, slot_bias)
     read = read_activations(activations, layers, positions)
     probed, left_out = matched(read, known)
     for note in (*read.notes, *known.notes, *left_out):
@@ -157,13 +157,13 @@ def probe(
         readings = tables["reading"]
         for reading in readings.iter_rows(named=True):
             _show_scores(tables["score"], reading, folds)
-        named = readings.with_columns(name=pl.format("{}, {}", "target", pl.col("probe").str.replace("_", "-")))
+        named = readings.with_columns(name=pl.format("{}, {}", "target", "probe"))
         say_of_each(named, "name", "sentence", "all targets")
     if out is not None:
         click.echo(f"{out}: {', '.join(f'{name}.parquet' for name in tables)}", err=True)
 
 
-METRICS = {  # metric -> its name, and digits
+METRICS = {  # metric -> what its column is called
     "r_squared": "R²",
     "r_squared_within_topics": "R² within topics",
     "pearson_r": "r",
@@ -184,25 +184,24 @@ def _show_scores(scores: pl.DataFrame, reading: dict[str, object], folds: int) -
     here = (pl.col("layer") == reading["layer"]) & (pl.col("position") == reading["position"])
     baselines = (
         of_probe.filter(pl.col("features") != "activations")
-        .sort(here, descending=True, maintain_order=True)
+        .sort(pl.col("features").str.starts_with("activations"), ~here, maintain_order=True)
         .unique(["features", "split", "metric"], keep="first", maintain_order=True)
     )
     places = pl.format("layer {}, {}", "layer", "position")
     lines = pl.concat([of_activations.with_columns(source=places), baselines.with_columns(source="features")])
-    lines = lines.with_columns(with_interval(lines, "told", "estimate", "lower", "upper", form=".2f"))
+    lines = lines.with_columns(with_interval(lines, "told", "estimate", "lower", "upper", form="z.2f"))
     shown = lines.select("source").unique(maintain_order=True)
     for split, which in SPLITS.items():
-        for name, called in METRICS.items():
+        for name in sorted(METRICS, key=lambda name: name != metric):
             of_metric = lines.filter(pl.col("told") != "", split=split, metric=name)
             if not of_metric.is_empty() and (split == "unit" or name == metric):
-                column = of_metric.select("source", pl.col("told").alias(f"{called}{which} [95 %]"))
+                column = of_metric.select("source", pl.col("told").alias(f"{METRICS[name]}{which} [95 %]"))
                 shown = shown.join(column, on="source", how="left", maintain_order="left")
     if shown.width == 1:  # no score at all; the sentence says why
         return
-    kind = str(probe).replace("_", "-")
     show(
         shown.rename({"source": "predicted from"}),
         "table",
-        f"{target}: {kind} probes on what each of {folds} folds held out; {reading['rows']:,} rows of "
+        f"{target}: {probe} probes on what each of {folds} folds held out; {reading['rows']:,} rows of "
         f"{reading['units']:,} units",
     )
