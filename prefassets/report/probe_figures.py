@@ -38,7 +38,7 @@ FLOOR = -0.3  # scores below are cut off: how far a fit without penalty falls sa
 MOST_NAMED = 16  # probes whose names still fit beside a matrix
 LARGEST_CELL = 0.62  # inches
 LEAST_SIZE = 4.8  # points: a number that would be smaller is left out
-BY_CHANCE, SELF = "#f4f4f4", "#dcdcdc"
+BY_CHANCE = "#f4f4f4"
 
 # Not the colours of A and B, and light enough to write on.
 VALUES = LinearSegmentedColormap.from_list("scores", ["#b78fc7", "#ffffff", "#7fc487"])
@@ -243,8 +243,8 @@ def _what_probe(row: dict[str, Any]) -> str:
 
 
 def _short(value: float) -> str:
-    """Two decimals without the leading zero, and no minus zero."""
-    return _bare(f"{round(value, 2) + 0.0:.2f}")
+    """Two decimals without the leading zero and no minus zero; of a number far beyond any score, its size."""
+    return _bare(f"{value:z.2f}") if abs(value) < 100 else f"{value:.0e}"
 
 
 def _bare(number: str) -> str:
@@ -331,45 +331,66 @@ Probe = tuple[str, str, int, str]  # target, kind, layer, position
 
 
 def cosines(rows: pl.DataFrame, probes: Sequence[Probe], name: str, title: str) -> str:
-    """Cosine between each two probes' directions. Faded: no further from 0 than unrelated directions are by chance.
+    """Cosine between each two probes' directions. Faded: no further from 0 than those of shuffled labels.
+
+    On the diagonal are fits of one probe that lack a fold each: no other cosine can be expected to be larger.
 
     Args:
         rows: of `probes.cross` of one experiment.
-        probes: those to show, top row first; at least two.
+        probes: those to show, of one layer, top row first; at least two.
         name: begins the ids of the figure.
-        title: of which layer they are.
+        title: what is shown, and where.
     """
-    found: dict[tuple[int, int], tuple[float | None, bool]] = {}
+    found = {}
     for (one, other), row in _pairs(rows, probes).items():
-        down, across = max(one, other), min(one, other)
-        if row["cosine"] is not None and down != across:
-            within = row["cosine_by_chance"] is not None and abs(row["cosine"]) <= row["cosine_by_chance"]
-            found[down, across] = row["cosine"], within
-    found |= {(place, place): (None, True) for place in range(len(probes))}
-    pairs = _pairs(rows, probes).values()
-    widest = max((row["cosine_by_chance"] for row in pairs if row["cosine_by_chance"] is not None), default=None)
-    note = "" if widest is None else f"unrelated: within ±{_short(widest)}"
+        if row["cosine"] is not None:
+            found[max(one, other), min(one, other)] = row["cosine"], _within(row["cosine"], row["cosine_by_chance"])
+    note = "diagonal: fits of one probe on other folds"
     return _matrix(found, probes, name, title, note, "Cosine between directions of probes")
 
 
 def transfers(rows: pl.DataFrame, probes: Sequence[Probe], name: str, title: str) -> str:
     """Pearson r of what the probe of the row predicts with the target of the column, on what it has not seen.
 
-    On the diagonal each probe predicts its own target. Faded: the interval has 0 in it.
+    On the diagonal each probe predicts its own target. Faded: the interval has 0 in it, or a probe of shuffled labels
+    would do as well.
+
+    Args:
+        rows: of `probes.cross` of one experiment.
+        probes: those to show, of one layer, top row first; at least two.
+        name: begins the ids of the figure.
+        title: what is shown, and where.
+    """
+    found = {}
+    for place, row in _pairs(rows, probes).items():
+        if row["transfer"] is not None:
+            with_zero = row["lower"] is not None and row["lower"] <= 0 <= row["upper"]
+            found[place] = row["transfer"], with_zero or _within(row["transfer"], row["transfer_by_chance"])
+    note = "row: the probe; column: what it predicts"
+    return _matrix(found, probes, name, title, note, "Correlation of what each probe predicts with each target")
+
+
+def agreements(rows: pl.DataFrame, probes: Sequence[Probe], name: str, title: str) -> str:
+    """Pearson r over all items of what each two probes read off, held out; of one target, at several places.
 
     Args:
         rows: of `probes.cross` of one experiment.
         probes: those to show, top row first; at least two.
         name: begins the ids of the figure.
-        title: of which layer they are.
+        title: what they read off.
     """
     found = {
-        (one, other): (row["transfer"], row["lower"] is not None and row["lower"] <= 0 <= row["upper"])
+        (one, other): (row["agreement"], False)
         for (one, other), row in _pairs(rows, probes).items()
-        if row["transfer"] is not None
+        if row["agreement"] is not None and one > other
     }
-    note = "row: the probe; column: what it predicts"
-    return _matrix(found, probes, name, title, note, "Correlation of what each probe predicts with each target")
+    return _matrix(
+        found, probes, name, title, "r of what both read off", "Correlation of what each two probes read off"
+    )
+
+
+def _within(value: float, half_width: float | None) -> bool:
+    return half_width is not None and abs(value) <= half_width
 
 
 def _pairs(rows: pl.DataFrame, probes: Sequence[Probe]) -> dict[tuple[int, int], dict[str, Any]]:
@@ -384,7 +405,7 @@ def _pairs(rows: pl.DataFrame, probes: Sequence[Probe]) -> dict[tuple[int, int],
 
 
 def _matrix(
-    found: Mapping[tuple[int, int], tuple[float | None, bool]],
+    found: Mapping[tuple[int, int], tuple[float, bool]],
     probes: Sequence[Probe],
     name: str,
     title: str,
@@ -413,10 +434,10 @@ def _matrix(
         axes.spines[:].set_visible(False)
         size = min(8.0, 72 * side / count * 0.85 / 2.4)  # a number is 2.4 times as wide as its size
         for (down, across), (value, by_chance) in found.items():
-            colour = SELF if value is None else BY_CHANCE if by_chance else VALUES((value + 1) / 2)
+            colour = BY_CHANCE if by_chance else VALUES((value + 1) / 2)
             axes.add_patch(Rectangle((across, down), 1, 1, fc=colour, ec="white", lw=0.8 if named else 0))
-            if size >= LEAST_SIZE and value is not None:
-                text = _bare(f"{round(value, 2) + 0.0:+.2f}")
+            if size >= LEAST_SIZE:
+                text = _bare(f"{value:+z.2f}") if abs(value) < 0.995 else f"{value:+.0f}"
                 ink = "#8a8a8a" if by_chance else INK
                 axes.text(across + 0.5, down + 0.5, text, fontsize=size, ha="center", va="center", color=ink)
         figure.text(0.005, 1 - 0.04 / whole, title, fontsize=9, fontweight="bold", va="top")
@@ -432,7 +453,7 @@ def _matrix(
             ],
             columns=3,
         )
-        apart = [value for (down, across), (value, _) in found.items() if down != across and value is not None]
+        apart = [value for (down, across), (value, _) in found.items() if down != across]
         heard = f"{min(apart):+.2f} to {max(apart):+.2f}" if apart else "not known"
         faded = sum(by_chance for (down, across), (_, by_chance) in found.items() if down != across)
         return drawing.svg(

@@ -138,7 +138,7 @@ def _cross(judged: pl.DataFrame, cross: pl.DataFrame, titles: Mapping[tuple[str,
                 Markup(probe_figures.transfers(cross, here, "probes-transfers", "transfer, r")),
             ]
     same = [
-        Markup(probe_figures.transfers(cross, mine, f"probes-transfers-{number}", f"{title}: transfer, r"))
+        Markup(probe_figures.agreements(cross, mine, f"probes-agreement-{number}", title))
         for number, (key, title) in enumerate(titles.items())
         if len(mine := [probe for probe in probes if probe[:2] == key]) > 1
     ]

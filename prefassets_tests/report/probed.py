@@ -95,8 +95,14 @@ def cross():
         {f"{part}_a": value for part, value in zip(parts, a, strict=True)}
         | {f"{part}_b": value for part, value in zip(parts, b, strict=True)}
         | {"cosine": None if a[2] != b[2] else 1.0 if a == b else 0.3 if a[3] == "response_last" else 0.01}
-        | {"cosine_by_chance": 0.05 if a[2] == b[2] else None}
-        | {"transfer": 0.5 if a == b else (0.41 if a < b else 0.23), "lower": 0.1, "upper": 0.6, "rows": 400}
+        | {"cosine_by_chance": 0.05 if a[2] == b[2] else None, "agreement": 1.0 if a == b else 0.77}
+        | {
+            "transfer": 0.5 if a == b else (0.41 if a < b else 0.23),
+            "transfer_by_chance": 0.2,
+            "lower": 0.1,
+            "upper": 0.6,
+            "rows": 400,
+        }
         for a in probes
         for b in probes
     ]

@@ -51,7 +51,8 @@ FIGURES = {
         )
     ),
     "cosines": lambda: probe_figures.cosines(of("cross"), OF_LAYER, "cosines", "layer 12"),
-    "transfers": lambda: probe_figures.transfers(of("cross"), OF_TARGET, "transfers", "valence"),
+    "transfers": lambda: probe_figures.transfers(of("cross"), OF_LAYER, "transfers", "layer 12"),
+    "agreements": lambda: probe_figures.agreements(of("cross"), OF_TARGET, "agreements", "valence"),
     "adapters": adapters,
 }
 
@@ -130,6 +131,8 @@ def test_a_baseline_that_fails_wildly_does_not_squeeze_the_others_and_keeps_its_
     )
     svg = beside(scores=wild)
     assert "-30.50 [-40.00, .05]" in words(svg)
+    beyond_all_sense = wild.with_columns(estimate=pl.when(features="length").then(-2.7e23).otherwise("estimate"))
+    assert "-3e+23 [-40.00, .05]" in words(beside(scores=beyond_all_sense))
     left, right = next(bar for bar in x_of(svg, INK))
     assert right - left > 20, "points; at the scale of the outlier it would be one"
 
@@ -181,7 +184,7 @@ def test_the_sweep_names_what_its_band_is_of_and_counts_the_others():
 
 def test_cosines_are_told_once_and_transfer_both_ways():
     assert words(FIGURES["cosines"]()).count("+.30") == 1
-    svg = probe_figures.transfers(of("cross"), OF_LAYER, "transfers", "layer 12")
+    svg = FIGURES["transfers"]()
     assert {"+.41", "+.23"} <= set(words(svg))
     assert words(svg).count("+.50") == 2, "each probe on its own target"
 
@@ -195,8 +198,14 @@ def test_what_chance_gives_is_faded():
 
     assert ink(probe_figures.cosines(of("cross"), by_chance, "c", "layer 12"), "+.01") != INK
     assert ink(FIGURES["cosines"](), "+.30") == INK
-    with_zero = of("cross").with_columns(lower=pl.lit(-0.1))
-    assert ink(probe_figures.transfers(with_zero, OF_LAYER, "t", "layer 12"), "+.41") != INK
+    assert ink(FIGURES["transfers"](), "+.41") == INK
+    for other in ({"lower": pl.lit(-0.1)}, {"transfer_by_chance": pl.lit(0.45)}):
+        faded = of("cross").with_columns(**other)
+        assert ink(probe_figures.transfers(faded, OF_LAYER, "t", "layer 12"), "+.41") != INK
+
+
+def test_how_probes_of_one_target_agree_is_told_once_for_each_two_of_them():
+    assert words(FIGURES["agreements"]()).count("+.77") == 6
 
 
 def test_adapters_have_a_filled_mark_only_where_the_interval_leaves_out_zero():

@@ -83,3 +83,16 @@ def test_a_page_goes_with_what_was_answered_and_from_then_on(store):
 
 def test_one_answered_configuration_is_enough_for_a_page(measured):
     assert wants_page(measured, MEASUREMENT)
+
+
+def test_it_has_the_probes_of_its_own_activations_and_its_question_of_them_can_be_asked(measured):
+    for of, target in ((MEASUREMENT, "valence"), (OTHER, "somewhere_else")):
+        scored = {"experiment": of.name, "target": target, "probe": "ridge", "layer": 2, "metric": "r_squared"}
+        scored |= {"split": "unit", "features": "activations", "note": "all values are the same"}
+        put(measured, "probes.score", [scored], [of.name])
+    page, _ = page_of(measured)
+    assert "It cannot be told whether valence can be read off: all values are the same." in page
+    assert "somewhere" not in page
+    *_, query = (unescape(found) for found in re.findall(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL))
+    with measured.connect(current=True) as connection:
+        assert [state for _, state, *_ in connection.execute(query).fetchall()] == ["CANNOT TELL"]

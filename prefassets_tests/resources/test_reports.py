@@ -64,3 +64,19 @@ def test_a_page_goes_with_the_verdicts_once_a_cell_is_there_and_from_then_on(sto
         write_page(store, STUDY, connection)
     store.discard(artifact(cell))
     assert wants_page(store, STUDY), "the page still says that a cell is finished"
+
+
+def test_a_page_has_the_probes_of_its_own_study(store):
+    store.pin(DataSource())
+    cell = STUDY.cells[0]
+    store.put(artifact(cell), {}, {"fingerprint": "f"})
+    put(store, "training.cells", [{"study": cell.study, "cohort": cell.cohort}], cell.partition)
+    for study, target in ((STUDY.name, "chosen"), (demo.STUDY.name, "somewhere_else")):
+        scored = {"experiment": study, "target": target, "probe": "logistic", "layer": 2, "metric": "auc"}
+        scored |= {"split": "unit", "features": "activations", "note": "one class has no item"}
+        put(store, "probes.score", [scored], [study])
+    with store.connect(READS, current=True) as connection:
+        write_page(store, STUDY, connection)
+    page = Path(store.home, "reports", f"{STUDY.name}.html").read_text()
+    assert "whether which answer was chosen can be read off: one class has no item." in page
+    assert "somewhere" not in page

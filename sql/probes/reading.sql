@@ -266,7 +266,7 @@ select
             null
         ),
         if(
-            at_an_end > 0,
+            at_an_end > 0 and state in ('READABLE', 'BASELINE'),
             format('in {} of {} folds the penalty chosen is the first or last of those tried', at_an_end, choices),
             null
         ),
