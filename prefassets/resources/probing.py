@@ -194,10 +194,10 @@ class _OfStudy:
         kinds = self.store.query("select distinct conversation_id, conversation_type as topic from prism.utterances")
         pairs = self._pairs.join(kinds, on="conversation_id", how="left", maintain_order="left")
         asked = pl.col("prompt").list.last().struct.field("content")
-        of_pairs = pairs.select("topic", item="pair_id", unit="user_id", origin="model_name")
+        of_pairs = pairs.select("topic", item="pair_id", unit="user_id")
         if of_response:
             both = [
-                of_pairs.select(pl.col("item") + f"|{response}", "unit", "topic", "origin", text=pairs[response])
+                of_pairs.select(pl.col("item") + f"|{response}", "unit", "topic", text=pairs[response])
                 for response in ("chosen", "rejected")
             ]
             answers = pl.concat(both).sort("item")
