@@ -219,7 +219,7 @@ def _centred(values_P: Array, cell_P: Places) -> Array:
 
 def _in_order(held: HeldOutValues, drawn: Drawn | None, units: int) -> Estimate:
     """The share of pairs put in order; draws to first order, by what each unit's pairs add (Hoeffding's projection)."""
-    right_U, pairs_U, right, pairs = np.zeros(units), np.zeros(units), 0.0, 0.0
+    lead_U, pairs_U, lead, pairs = np.zeros(units), np.zeros(units), 0, 0  # lead: right less wrong
     crowded = len(np.unique(held.unit_P)) < len(held.unit_P)
     for fold in np.unique(held.fold_P):
         inside = np.flatnonzero(held.fold_P == fold)
@@ -227,20 +227,22 @@ def _in_order(held: HeldOutValues, drawn: Drawn | None, units: int) -> Estimate:
         level = ROUNDING * np.abs(p_f).max(initial=0)
         for start in range(0, len(inside), ROWS_AT_ONCE):
             some = slice(start, start + ROWS_AT_ONCE)
-            above, ahead = y_f[some, None] - y_f, p_f[some, None] - p_f
-            compared = above != 0
-            score = np.where(np.abs(ahead) <= level, 0.5, np.sign(ahead) == np.sign(above)) * compared
-            right += score.sum() / 2
-            pairs += compared.sum() / 2
-            if crowded:  # a pair within one unit comes and goes with it once, as one row only
-                once = np.where(unit_f[some, None] == unit_f, 0.5, 1.0)
-                score, compared = score * once, compared * once
-            right_U += np.bincount(unit_f[some], score.sum(axis=1), units)
-            pairs_U += np.bincount(unit_f[some], compared.sum(axis=1), units)
+            above = y_f[some, None] > y_f
+            ahead = p_f[some, None] - p_f
+            right, wrong = above & (ahead > level), above & (ahead < -level)
+            lead += np.count_nonzero(right) - np.count_nonzero(wrong)
+            pairs += np.count_nonzero(above)
+            if drawn is None:
+                continue
+            for total_U, counted, sign in ((lead_U, right, 1), (lead_U, wrong, -1), (pairs_U, above, 1)):
+                total_U += sign * np.bincount(unit_f[some], np.count_nonzero(counted, axis=1), units)
+                if crowded:  # a pair within one unit comes and goes with it once
+                    counted = counted & (unit_f[some, None] != unit_f)
+                total_U += sign * np.bincount(unit_f, np.count_nonzero(counted, axis=0), units)
     if not pairs:
         return Estimate(np.nan)
-    value = right / pairs
-    shifts_D = drawn.shifts((right_U - value * pairs_U) / pairs) if drawn else np.empty(0)
+    value = (1 + lead / pairs) / 2
+    shifts_D = drawn.shifts(((lead_U + pairs_U) / 2 - value * pairs_U) / pairs) if drawn else np.empty(0)
     return Estimate(value, np.clip(value + shifts_D, 0, 1))
 
 
