@@ -71,6 +71,11 @@ def base_activations(context: dg.AssetExecutionContext, store: Store) -> dg.Mate
     return store.replace("model.activations", rows, [reference], left_out)
 
 
+def reading_version(study: Study) -> str:
+    """Digest of which activations a study keeps."""
+    return digest([repr(study.activations)])
+
+
 def activations_asset(study: Study) -> dg.AssetsDefinition:
     """`<study>/activations`."""
 
@@ -80,7 +85,7 @@ def activations_asset(study: Study) -> dg.AssetsDefinition:
         deps=[[study.name, "adapters"], of_model("activations", study.reference), dg.AssetDep(["prism", "folds"])],
         partitions_def=cell_partitions(study),
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=settings().cells_per_job),
-        code_version=digest([repr(study.activations)]),
+        code_version=reading_version(study),
         group_name=study.name,
         kinds={"pytorch"},
         **on_gpu(study.hardware),

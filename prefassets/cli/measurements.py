@@ -17,19 +17,24 @@ if TYPE_CHECKING:
 
 @cli.command()
 @click.argument("measurement", type=MeasurementName())
-@click.option("--list", "listed", is_flag=True, help="Only print its configurations, and which are finished.")
+@click.option(
+    "--list", "listed", is_flag=True, help="Only print its configurations and activations, and which are finished."
+)
 @format_option
 def measure(measurement: Measurement, listed: bool, form: str) -> None:
-    """Ask a model what MEASUREMENT asks, and print how far its preferences can be believed.
+    """Ask a model what MEASUREMENT asks, read its activations, and print how far its preferences can be believed.
 
     Nothing that was answered is asked again: a measurement that was stopped goes on, one that is finished is printed.
     A model at an endpoint is reached by OPENAI_BASE_URL and OPENAI_API_KEY.
     """
+    from prefassets.resources.activations import activations_state
     from prefassets.resources.measuring import MeasurementData
 
     if listed:
         states = MeasurementData(open_store(), measurement).states()
         rows = [(state.configuration.name, state.state, state.reason) for state in states]
+        if measurement.activations is not None:
+            rows.append(("activations", *activations_state(open_store(), measurement)))
         show(pl.DataFrame(rows, ["configuration", "state", "reason"], orient="row"), form)
         return
     ask(measurement)

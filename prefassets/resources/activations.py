@@ -159,6 +159,19 @@ class ActivationChunks:
                 self.store.replace(TABLE, self.store.read(TABLE, part.values).clear(), part.values)
 
 
+def activations_state(store: Store, measurement: Measurement) -> tuple[str, str]:
+    """`finished` or `missing`, of a measurement that keeps activations, and why."""
+    chunks = ActivationChunks(store, measurement)
+    try:
+        lacking, every = chunks.lacking(), chunks.chunks()
+    except ValueError as error:
+        return "missing", str(error)
+    if not lacking:
+        return "finished", ""
+    tasks = sum(len(chunk.tasks) for chunk in lacking)
+    return "missing", f"{tasks} of {len(chunks.tasks)} tasks, in {len(lacking)} of {len(every)} chunks, are not read"
+
+
 def activation_rows(index: Mapping[str, Sequence[object]], found: NDArray[np.float32]) -> pl.DataFrame:
     """One row per activation of an array whose axes, but for the last, are the columns `index`."""
     rows = pl.DataFrame({"placeholder_": [0]})

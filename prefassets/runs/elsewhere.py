@@ -185,18 +185,26 @@ class DagsterElsewhere(Runs):
 
     def _differs(self, study: Study) -> str:
         """In which way the study there is another than here; empty if it is the same."""
+        from prefassets.assets.activations import reading_version
         from prefassets.assets.cells_job import job_name
         from prefassets.assets.training import training_version
 
         if job_name(study) not in self.location.jobs:
             return f"it has no job {job_name(study)}, only {', '.join(sorted(self.location.jobs - {ASSETS}))}"
-        nodes = self._graphql.ask(_STUDIES, studies=[{"path": [study.name, "adapters"]}])["assetNodes"]
-        ours = [node for node in nodes if node["repository"]["location"]["name"] == self.location.name]
-        if not ours:
-            return f"it has no asset {study.name}/adapters"
-        if ours[0]["opVersion"] != training_version(study):
+        asked = [{"path": [study.name, asset]} for asset in study.assets_by_cell]
+        nodes = {
+            node["assetKey"]["path"][-1]: node
+            for node in self._graphql.ask(_STUDIES, studies=asked)["assetNodes"]
+            if node["repository"]["location"]["name"] == self.location.name
+        }
+        if lacking := [asset for asset in study.assets_by_cell if asset not in nodes]:
+            return f"it has no asset {study.name}/{lacking[0]}"
+        adapters = nodes["adapters"]
+        if adapters["opVersion"] != training_version(study):
             return f"{study.name} has another method, base model, matching, hyperparameters or trainer there"
-        there = {found["name"]: set(found["partitionKeys"]) for found in ours[0]["partitionKeysByDimension"]}
+        if study.activations is not None and nodes["activations"]["opVersion"] != reading_version(study):
+            return f"{study.name} keeps other activations there"
+        there = {found["name"]: set(found["partitionKeys"]) for found in adapters["partitionKeysByDimension"]}
         unknown = sorted({*study.cohorts} - there["cohort"]) + sorted({*study.seed_keys} - there["seed"])
         return f"{study.name} has no {', '.join(unknown)} there" if unknown else ""
 
