@@ -56,7 +56,7 @@ def compare_paths(items: int, width: int) -> list[str]:
 
     def theirs() -> np.ndarray:
         models = (Ridge(alpha=penalty).fit(scaled[fitted], target[fitted]) for penalty in PENALTIES)
-        return np.array([model.predict(scaled) for model in models])
+        return np.array([model.predict(scaled).reshape(-1, 1) for model in models])
 
     one, fifty = seconds_of(lambda: ours(PENALTIES[:1])), seconds_of(lambda: ours(PENALTIES))
     by_sklearn = seconds_of(theirs, 1)
@@ -110,8 +110,9 @@ def the_suite(places: list[tuple[int, str]], kinds: bool) -> None:
     found = probe_suite(given)
     took, wall = time.process_time() - started, time.perf_counter() - wall
     print(
-        f"suite, {items:,} x {width:,} at {len(places)} layers and positions, {' and '.join(of.name for of in targets)}, "
-        f"by unit, {TOPICS} topics, 3 origins, five seeds of baselines: {took:.0f} CPU seconds ({wall:.0f} s), "
+        f"suite, {items:,} x {width:,} at {len(places)} layers and positions, "
+        f"{' and '.join(f'{of.name} ({of.kind})' for of in targets)}, by unit, {TOPICS} topics, 3 origins, "
+        f"five seeds of baselines: {took:.0f} CPU seconds ({wall:.0f} s), "
         f"{found.scores.height:,} scores",
         flush=True,
     )

@@ -230,8 +230,8 @@ def _in_order(held: HeldOutValues, drawn: Drawn | None, units: int) -> Estimate:
             above = y_f[some, None] > y_f
             ahead = p_f[some, None] - p_f
             right, wrong = above & (ahead > level), above & (ahead < -level)
-            lead += np.count_nonzero(right) - np.count_nonzero(wrong)
-            pairs += np.count_nonzero(above)
+            lead += int(right.sum()) - int(wrong.sum())
+            pairs += int(above.sum())
             if drawn is None:
                 continue
             for total_U, counted, sign in ((lead_U, right, 1), (lead_U, wrong, -1), (pairs_U, above, 1)):
