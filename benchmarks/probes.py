@@ -14,12 +14,12 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from prefassets.domain.probes.kinds.ridge import fit, left_out
-from prefassets.domain.probes.nested import PENALTIES
+from prefassets.domain.probes.kinds.ridge import KIND, fit, left_out
 from prefassets.domain.probes.observed import Values
 from prefassets.domain.probes.row_space import row_space
 from prefassets.domain.probes.suite import Probed, Target, probe_suite
 
+PENALTIES = KIND.penalties_A
 SHAPES = ((1_200, 4_096), (10_000, 256))
 REPEATED = 5
 MOST_FOR_50 = 1.5

@@ -32,7 +32,7 @@ def measure(measurement: Measurement, listed: bool, form: str) -> None:
 
     if listed:
         states = MeasurementData(open_store(), measurement).states()
-        rows = [(state.configuration.name, state.state, state.reason) for state in states]
+        rows = [(state.configuration.name, str(state.state), state.reason) for state in states]
         if measurement.activations is not None:
             rows.append(("activations", *activations_state(open_store(), measurement)))
         show(pl.DataFrame(rows, ["configuration", "state", "reason"], orient="row"), form)

@@ -153,7 +153,6 @@ ADAPTER_COLUMNS = {
         TEXT, "above zero or below zero (p_adjusted at most .05), not told from zero, no interval, or undefined"
     ),
     "note": Column(TEXT, "what could not be told, and why"),
-    "fingerprint": Column(TEXT, "digest of the activations, groups and code that it was made of"),
 }
 
 PROBE_TABLES = (
@@ -223,7 +222,10 @@ PROBE_TABLES = (
         "probes.adapter",
         "One row per (study, split, layer, position, quantity, metric): how far adapters move the base model's "
         "preference direction, and whether A's and B's move it differently.",
-        ADAPTER_COLUMNS,
+        {
+            **ADAPTER_COLUMNS,
+            "fingerprint": Column(TEXT, "digest of the activations, groups and code that it was made of"),
+        },
         ("study",),
     ),
 )

@@ -18,7 +18,6 @@ from prefassets.domain.probes.row_space import RowSpace, row_space
 Array = NDArray[np.float64]
 Features = Callable[[NDArray[np.int64]], NDArray[np.floating]]  # of the items fitted, the features of all items
 
-PENALTIES = np.logspace(0, 7, 50)
 PENALTIES_AT_ONCE = 5  # of kinds that have to be fitted again without each inner fold
 LOST = 0.05  # of explained log likelihood, below the best so far: smaller penalties are not tried
 
@@ -75,7 +74,6 @@ def cross_validated(
     questions: Sequence[Question],
     outer_fold_N: NDArray[np.int64],
     inner_fold_N: NDArray[np.int64],
-    penalties_A: Array = PENALTIES,
     whole: bool = False,
     weights: bool = False,
 ) -> list[Answer]:
@@ -107,7 +105,7 @@ def cross_validated(
             inside = observed.of(observed.among(fitted_N))
             if not len(inside):
                 continue
-            found, path = _fit(kind, space, inside, inner_fold_N, penalties_A, weights)
+            found, path = _fit(kind, space, inside, inner_fold_N, weights)
             fits[place][fold] = found
             if fold == NOWHERE:
                 continue
@@ -137,14 +135,13 @@ def _fit(
     space: RowSpace,
     observed: Observed,
     inner_fold_N: NDArray[np.int64],
-    penalties_A: Array,
     weights: bool,
 ) -> tuple[Fitted, Path]:
     if kind.left_out:
-        path = kind.fit(space, observed, penalties_A)
-        inner_AT = _inner(kind, kind.left_out(space, observed, inner_fold_N, penalties_A), path)
+        path = kind.fit(space, observed, kind.penalties_A)
+        inner_AT = _inner(kind, kind.left_out(space, observed, inner_fold_N, kind.penalties_A), path)
     else:
-        path, inner_AT = _downwards(kind, space, observed, inner_fold_N, penalties_A)
+        path, inner_AT = _downwards(kind, space, observed, inner_fold_N)
     constant_PT = np.broadcast_to(kind.ignorant(observed), (len(observed), observed.columns))
     own_T = kind.loss(observed, constant_PT).sum(axis=0)
     in_sample_AT, known_A = np.full_like(inner_AT, np.nan), np.isfinite(path.intercepts_AT[:, 0])
@@ -168,9 +165,7 @@ def _inner(kind: Kind, parts: Iterable[LeftOut], path: Path) -> Array:
     return _explained(lost_AT, ignorant_T)
 
 
-def _downwards(
-    kind: Kind, space: RowSpace, observed: Observed, inner_fold_N: NDArray[np.int64], penalties_A: Array
-) -> tuple[Path, Array]:
+def _downwards(kind: Kind, space: RowSpace, observed: Observed, inner_fold_N: NDArray[np.int64]) -> tuple[Path, Array]:
     """Fits, and what is explained of inner folds, from the largest penalty down.
 
     Each penalty starts from the last. Where the inner folds have fallen well below their best for all columns, smaller
@@ -182,7 +177,7 @@ def _downwards(
         [np.ones(len(observed), dtype=bool), *(observed.among(inner_fold_N != f) for f in without)]
     )
     parts = [(observed.of(observed.among(inner_fold_N != fold)), observed.of(fold_P == fold)) for fold in without]
-    columns = observed.columns
+    columns, penalties_A = observed.columns, kind.penalties_A
     inner_AT = np.full((len(penalties_A), columns), np.nan)
     intercepts_AT, coefficients_ATR = inner_AT.copy(), np.full((*inner_AT.shape, len(space.eigenvalues_R)), np.nan)
     descending = np.argsort(-penalties_A)

@@ -21,7 +21,7 @@ from prefassets.domain.probes.baselines import TextFeatures, log_length, one_hot
 from prefassets.domain.probes.folds import dealt_folds
 from prefassets.domain.probes.kinds import KINDS
 from prefassets.domain.probes.metrics import FOREMOST, METRICS, RANGE, Drawn
-from prefassets.domain.probes.nested import PENALTIES, Answer, Features, Question, cross_validated
+from prefassets.domain.probes.nested import Answer, Features, Question, cross_validated
 from prefassets.domain.probes.observed import Choices, Observed, Values
 from prefassets.domain.probes.scoring import Scored, actual_and_expected, scored
 
@@ -348,8 +348,9 @@ class _Suite:
         inner_FA, in_sample_FA = (np.array([curve[which] for curve in curves]) for which in (0, 1))
         mean_A, in_sample_A = inner_FA.mean(axis=0), in_sample_FA.mean(axis=0)
         half_A = 2 * inner_FA.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else np.nan * mean_A
-        chosen_A = np.bincount([curve[2] for curve in curves], minlength=len(PENALTIES))
-        for at, alpha in enumerate(PENALTIES):
+        penalties_A = one.kind.penalties_A
+        chosen_A = np.bincount([curve[2] for curve in curves], minlength=len(penalties_A))
+        for at, alpha in enumerate(penalties_A):
             self.sweep.append(
                 _of(one, where)
                 | {"features": features, "alpha": float(alpha), "r_squared": _number(mean_A[at])}
@@ -364,7 +365,7 @@ class _Suite:
             assert fit.weights_DT is not None
             direction = fit.weights_DT[:, column.column].astype(np.float32)
             row = {
-                "alpha": float(PENALTIES[fit.penalty_T[column.column]]),
+                "alpha": float(column.asked.kind.penalties_A[fit.penalty_T[column.column]]),
                 "intercept": float(fit.intercepts_T[column.column]),
                 "rows": fit.rows,
                 "width": len(direction),

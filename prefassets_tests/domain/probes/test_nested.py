@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from prefassets.domain.probes.folds import dealt_folds
 from prefassets.domain.probes.kinds import KINDS
-from prefassets.domain.probes.nested import PENALTIES, Question, best_penalty, cross_validated
+from prefassets.domain.probes.nested import Question, best_penalty, cross_validated
 from prefassets.domain.probes.observed import Choices, Values
 from prefassets_tests.domain.probes.planted import activations_with, names
 
@@ -54,7 +54,7 @@ def test_predictions_are_those_of_sklearn_with_the_chosen_penalty_on_the_other_f
     assert sorted(held.observed_P.tolist()) == list(range(ITEMS))
     for fold, fit in answer.folds.items():
         scaler = StandardScaler().fit(activations[folds != fold].astype(float))
-        theirs = Ridge(alpha=PENALTIES[fit.penalty_T[0]]).fit(
+        theirs = Ridge(alpha=KINDS["number"].penalties_A[fit.penalty_T[0]]).fit(
             scaler.transform(activations[folds != fold]), values[folds != fold]
         )
         inside = held.fold_P == fold

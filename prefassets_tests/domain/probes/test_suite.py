@@ -129,7 +129,8 @@ def test_what_comes_out_are_rows_of_the_declared_tables(several):
         Table("probes", "", columns).conform(rows.with_columns(experiment=pl.lit("test")))
     key = ["target", "layer", "position", "split", "features", "metric"]
     assert not several.scores.select(key).is_duplicated().any()
-    assert several.sweep.group_by("target", "layer", "position", "features").len()["len"].unique().to_list() == [50]
+    swept = several.sweep.group_by("target", "probe", "layer", "position", "features").agg(pl.len())
+    assert set(swept.select("probe", "len").iter_rows()) == {("ridge", 50), ("logistic", 20), ("bradley_terry", 20)}
 
 
 def test_every_kind_of_target_is_found_in_activations_and_not_in_noise(several):

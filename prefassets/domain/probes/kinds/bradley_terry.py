@@ -71,6 +71,7 @@ KIND = Kind(
     description="Bradley-Terry straight on choices: utilities are w . x, with a penalty on the squared weights.",
     equation="P(a over b) = sigmoid(w . (x_a - x_b) + s), s if a was shown first; min -log likelihood + a / 2 |w|^2",
     source="Bradley and Terry 1952, Biometrika 39, https://doi.org/10.1093/biomet/39.3-4.324",
+    penalties_A=np.logspace(0, 7, 20),  # each is a fit of its own
     fit=fit,
     loss=loss,
     ignorant=ignorant,

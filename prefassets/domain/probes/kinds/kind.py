@@ -62,7 +62,8 @@ LeftOut = tuple["Observed", "Observed", Array]  # what was fitted, what was left
 class Kind:
     """One kind of probe: what it minimises, for which targets.
 
-    In an equation y is the target, x the activation standardised by the rows fitted, w the weights, a the penalty.
+    In an equation y is the target, x the activation standardised by the rows fitted, w the weights, a the penalty, one
+    of `penalties_A`, which rise.
     `fit` gives the fits under all penalties. It may begin at those under a larger one (`start`, its last), and fit to
     parts of what is observed (`kept_PK`; columns are then those of the first part, of the second, ...).
     `left_out`, where a kind has a cheaper way than to fit parts, gives for each inner fold what the fit without it
@@ -76,6 +77,7 @@ class Kind:
     description: str
     equation: str
     source: str
+    penalties_A: Array
     fit: Fit
     loss: Callable[[Observed, Array], Array]
     ignorant: Callable[[Observed], Array]

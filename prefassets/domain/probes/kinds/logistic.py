@@ -55,6 +55,7 @@ KIND = Kind(
     description="Logistic regression with a penalty on the squared weights; the intercept has none.",
     equation="P(y = 1) = sigmoid(w . x + b); min -log likelihood + a / 2 |w|^2, eq. 4.20 and section 4.4.4",
     source="Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, https://hastie.su.domains/ElemStatLearn",
+    penalties_A=np.logspace(0, 7, 20),  # each is a fit of its own
     fit=fit,
     loss=loss,
     ignorant=ignorant,

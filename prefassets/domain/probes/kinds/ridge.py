@@ -90,6 +90,7 @@ KIND = Kind(
     description="Ridge regression: least squares with a penalty on the squared weights; the intercept has none.",
     equation="min sum (y - w . x - b)^2 + a |w|^2, eq. 2.3",
     source="Hoerl and Kennard 1970, Technometrics 12, https://doi.org/10.1080/00401706.1970.10488634",
+    penalties_A=np.logspace(0, 7, 50),
     fit=fit,
     left_out=left_out,
     loss=loss,
