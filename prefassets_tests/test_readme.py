@@ -23,9 +23,9 @@ COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if lin
 QUERIES = blocks("sql")
 
 
-def test_readme_has_the_commands_and_seven_queries():
+def test_readme_has_the_commands_and_eight_queries():
     assert {"make demo", "make test"} <= set(COMMANDS)
-    assert len(QUERIES) == 7
+    assert len(QUERIES) == 8
 
 
 def test_nothing_is_left_to_be_filled_in():
