@@ -24,7 +24,7 @@ SMALLEST_FRACTION = 2.0**-20
 SUFFICIENT = 1e-4  # of the decrease that the slope promises (Armijo 1966)
 INTERCEPT_PENALTY = 1e-6  # so that there is an optimum even where all answers are the same
 MOST_NUMBERS = 200_000  # fitted at once, of coefficients or log odds; further penalties start from the last of these
-MOST_SOLVED_DIRECTLY = 100  # coordinates
+MOST_SOLVED_DIRECTLY = 30  # coordinates: more cost less by gradients, many penalties and folds at once
 
 
 @dataclass(frozen=True)
