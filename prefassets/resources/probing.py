@@ -122,9 +122,13 @@ class _OfMeasurement:
             "select distinct layer, position from preferences.activations where measurement = $name order by all",
             **self._named,
         )
+        # Activations over a response have read the task and the response: so does what they are compared with.
         items = self.store.query(
-            "select distinct task_id as item, task_id as unit, topic, origin, text from preferences.activations"
-            " join tasks.tasks using (task_id) where measurement = $name order by item",
+            "select distinct task_id as item, task_id as unit, topic, origin,"
+            " concat_ws(chr(10), text, answer) as text, length(concat_ws(chr(10), text, answer)) as length"
+            " from preferences.activations join tasks.tasks using (task_id)"
+            " left join preferences.completions using (measurement, task_id)"
+            " where measurement = $name order by item",
             **self._named,
         )
         activations = StoredActivations(
@@ -197,7 +201,7 @@ class _OfStudy:
         of_pairs = pairs.select("topic", item="pair_id", unit="user_id")
         if of_response:
             both = [
-                of_pairs.select(pl.col("item") + f"|{response}", "unit", "topic", text=pairs[response])
+                of_pairs.select(pl.col("item") + f"|{response}", "unit", "topic", **_text(pairs[response]))
                 for response in ("chosen", "rejected")
             ]
             answers = pl.concat(both).sort("item")
@@ -217,7 +221,7 @@ class _OfStudy:
             gap = Target(name="score_gap", kind="number", values=pairs.select(item="pair_id", value="score_gap"))
             yield Probed(
                 activations=self._differences(of_response),
-                items=of_pairs.with_columns(text=pairs["chosen"]).sort("item"),
+                items=of_pairs.with_columns(**_text(pairs["chosen"] + "\n" + pairs["rejected"])).sort("item"),
                 targets=(gap,),
             )
         of_prompt = [place for place in places if place not in of_response]
@@ -234,7 +238,7 @@ class _OfStudy:
         if of_prompt and groups:
             yield Probed(
                 activations=self._activations(of_prompt, "pair_id", "activation", "and response = 'chosen'"),
-                items=of_pairs.with_columns(pairs.select(text=asked)).sort("item"),
+                items=of_pairs.with_columns(**_text(pairs.select(text=asked)["text"])).sort("item"),
                 targets=tuple(groups),
             )
 
@@ -254,6 +258,11 @@ class _OfStudy:
             self._activations(places, "pair_id", "activation", "and response = 'chosen'"),
             self._activations(places, "pair_id", "activation", "and response = 'rejected'"),
         )
+
+
+def _text(texts: pl.Series) -> dict[str, pl.Series]:
+    """The columns of items that text and length baselines read."""
+    return {"text": texts, "length": texts.str.len_chars().cast(pl.Int64)}
 
 
 class _Differences(Mapping[Place, "NDArray[np.float32]"]):
