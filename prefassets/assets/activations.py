@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import numpy as np
@@ -24,9 +23,6 @@ from prefassets.resources.store import Store
 from prefassets.settings import settings
 from prefassets.studies import all_studies
 from prefassets.studies.study import Cell, Study
-
-if TYPE_CHECKING:
-    pass
 
 RESPONSES = ("chosen", "rejected")
 _logger = logging.getLogger(__name__)
@@ -56,6 +52,9 @@ def base_activations(context: dg.AssetExecutionContext, store: Store) -> dg.Mate
     study, model = study_and_base(store, reference)
     encoded = encode_pair_texts(wanted.pairs, model.tokenizer, study.hyperparameters.max_length, wanted.positions)
     ids = list(encoded.tokens)
+    if not ids:
+        why = next(iter(encoded.left_out.values()), "no user of the held-out folds has a pair")
+        raise dg.Failure(f"none of {len(wanted.pairs)} pairs can be read, e.g.: {why}", allow_retries=False)
     with progress_bar(f"activations of {study.base_model}, pairs", len(ids)) as show:
         ((_, found),) = activations_of_pairs(
             model, encoded, wanted.layers, base=ids, on_batch=lambda done, _total: show(done)
@@ -153,7 +152,8 @@ def read_adapters(store: Store, data: StudyData, cells: Sequence[Cell]) -> Itera
         ):
             cell, record = of_key[str(key)]
             rows = _rows_of_pairs(by_fold[cell.fold]["pair_id"].to_list(), data.layers, positions, found)
-            labelled = rows.with_columns(_columns(identity(cell, record["fingerprint"])))
+            labels = {**identity(cell, record["fingerprint"]), "reading": data.reading(cell.fold)}
+            labelled = rows.with_columns(_columns(labels))
             store.replace("training.activations", labelled, cell.partition, result=record["result"])
             yield cell, len(rows)
 

@@ -1,5 +1,6 @@
 """What linear probes read off the activations of each experiment, beside what they would read off nothing."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from prefassets.studies import all_studies
 GROUP = "probes"
 FOUND = ("probes.score", "probes.sweep", "probes.direction", "probes.prediction", "probes.cross")
 RECORD = "probes.experiment"
+_logger = logging.getLogger(__name__)
 EXPERIMENTS: dict[str, Any] = {**all_studies(), **all_measurements()}
 
 
@@ -45,7 +47,10 @@ EXPERIMENTS: dict[str, Any] = {**all_studies(), **all_measurements()}
     ],
 )
 def probes(store: Store) -> Iterator[dg.MaterializeResult]:
-    """Probe every experiment whose activations or targets have changed; of one without activations, nothing is said."""
+    """Probe every experiment whose activations or targets have changed; of one without activations, nothing is said.
+
+    One that cannot be probed says so in its record, and stops no other, nor the pages that are made of all.
+    """
     stands = dict(store.query(f"select experiment, fingerprint from {RECORD}").iter_rows())
     for name, of in EXPERIMENTS.items():
         found = to_probe(store, of)
@@ -53,16 +58,15 @@ def probes(store: Store) -> Iterator[dg.MaterializeResult]:
             _forget(store, name)
         if found is not None and stands.get(name) != found.fingerprint:
             _probe(store, found)
-    for parts in store.parts_of([RECORD])[RECORD]:
-        if parts.values[0] not in EXPERIMENTS:
-            _forget(store, parts.values[0])
+    for name in stands.keys() - EXPERIMENTS.keys():
+        _forget(store, name)
     for table in (*FOUND, RECORD):
         rows = store.query(f"select count(*) from {table}").item()
         yield dg.MaterializeResult(asset_key=table.split("."), metadata={"dagster/row_count": rows})
 
 
 def _forget(store: Store, experiment: str) -> None:
-    """Take back what is said of an experiment, its record first: killed half-way, nothing speaks for what is left."""
+    """Take back what is said of an experiment, its record first: killed half-way, the next run goes on."""
     for table in (RECORD, *FOUND):
         if not store.read(table, [experiment]).is_empty():
             store.replace(table, TABLES[table].empty(), [experiment])
@@ -74,9 +78,16 @@ def _probe(store: Store, found: ToProbe) -> None:
     from prefassets.domain.probes.suite import probe_suite
 
     rows: dict[str, list[pl.DataFrame]] = {table: [TABLES[table].empty()] for table in FOUND}
+    notes: list[str] = []
     with progress_bar(f"probes of {found.experiment}") as show:
         for probed in found.probed:
-            suite = probe_suite(probed, on_fit=show)
+            try:
+                suite = probe_suite(probed, on_fit=show)
+            except ValueError as error:  # such as hidden states that are no numbers
+                named = ", ".join(target.name for target in probed.targets)
+                _logger.warning("%s of %s cannot be probed: %s", named, found.experiment, error)
+                notes.append(f"{named}: {error}")
+                continue
             crossed = cross_probe(probed, suite)
             of_tables = (suite.scores, suite.sweep, suite.directions, suite.predictions, crossed)
             for table, made in zip(FOUND, of_tables, strict=True):
@@ -84,15 +95,16 @@ def _probe(store: Store, found: ToProbe) -> None:
                 rows[table].append(TABLES[table].conform(labelled))
     for table, parts in rows.items():
         store.replace(table, pl.concat(parts), [found.experiment])
-    units = pl.concat([probed.items.select("unit") for probed in found.probed] or [pl.DataFrame({"unit": []})])
+    units = {unit for probed in found.probed for unit in probed.items["unit"]}
     row = {
         "experiment": found.experiment,
         "kind": found.kind,
         "model": found.model,
         "revision": found.revision,
         "items": max((len(probed.items) for probed in found.probed), default=0),
-        "units": units["unit"].n_unique(),
+        "units": len(units),
         "targets": [target.name for probed in found.probed for target in probed.targets],
+        "note": "; ".join(notes) or None,
         "fingerprint": found.fingerprint,
     }
     store.replace(RECORD, pl.DataFrame([row], TABLES[RECORD].schema), [found.experiment])
@@ -111,5 +123,8 @@ def adapters(store: Store) -> dg.MaterializeResult:
         rows = adapter_directions.adapter_directions(store, study)
         if not rows.equals(store.read(adapter_directions.TABLE, [study.name])):
             store.replace(adapter_directions.TABLE, rows, [study.name])
+    said_of = store.query(f"select distinct study from {adapter_directions.TABLE}")["study"]
+    for name in set(said_of) - all_studies().keys():
+        store.replace(adapter_directions.TABLE, TABLES[adapter_directions.TABLE].empty(), [name])
     rows = store.query(f"select count(*) as rows, count(distinct study) as studies from {adapter_directions.TABLE}")
     return dg.MaterializeResult(metadata={"dagster/row_count": rows.row(0)[0], "studies": rows.row(0)[1]})

@@ -71,7 +71,7 @@ def plan(study: Study, measure: bool, form: str) -> None:
     help="How to print the cells; all but lines say why.",
 )
 def missing(study: Study, stale: bool, launch: bool, again: bool, form: str) -> None:
-    """Print the cells of STUDY that have no finished adapter and margins, one `cohort|seed` a line.
+    """Print the cells of STUDY without adapter, margins or the activations it wants, one `cohort|seed` a line.
 
     A cell that a queued or running run is about to finish is in flight: still missing, so it is printed, with its run
     beside it (lines: how many, on stderr), but --launch leaves it to that run.

@@ -534,5 +534,6 @@ def adapters(rows: pl.DataFrame, splits: Sequence[str], name: str, title: str, u
 def _adapter(axes: Axes, at: float, where: tuple[int, str], row: dict[str, Any] | None) -> None:
     axes.text(0, at, place_name(*where), fontsize=7, va="center", transform=drawing.across(axes))
     if row and row["estimate"] is not None:
-        told = row["lower"] is not None and not row["lower"] <= 0 <= row["upper"]
+        apart = row["lower"] is not None and not row["lower"] <= 0 <= row["upper"]
+        told = apart and row["state"] != "cannot tell"
         drawing.interval(axes, at, (row["estimate"], row["lower"], row["upper"]), INK, "o", told, size=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,17 +13,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from prefassets.domain.preferences.measurement import Measurement
-from prefassets.domain.probes.extraction import layers_at
+from prefassets.domain.probes.extraction import READER_VERSION, layers_at
 from prefassets.domain.training.recipe import digest
 from prefassets.resources.measuring import MeasurementData
 from prefassets.resources.models import load_base
 from prefassets.resources.store import Store
+from prefassets.resources.tables import TABLES
 
 if TYPE_CHECKING:
     from prefassets.domain.training.language_model import LanguageModel
 
 TABLE = "preferences.activations"
-READER_VERSION = 1  # raised when the same texts are read otherwise: what stands is then read again
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,9 @@ class ActivationChunks:
         return self._data.completions
 
     def chunks(self) -> list[Chunk]:
-        """All chunks, in the order of the tasks."""
-        slices = self.tasks.iter_slices(self._wanted.items_per_chunk)
+        """All chunks, in the order of the tasks, as even as can be: of few, one that cannot be read may be all."""
+        count = math.ceil(len(self.tasks) / self._wanted.items_per_chunk)
+        slices = self.tasks.iter_slices(math.ceil(len(self.tasks) / count))
         return [Chunk(number, tasks, self._fingerprint(tasks)) for number, tasks in enumerate(slices)]
 
     def _fingerprint(self, tasks: pl.DataFrame) -> str:
@@ -153,10 +155,12 @@ class ActivationChunks:
     def drop_others(self) -> None:
         """Empty the chunks that are of no tasks any more."""
         planned = {str(chunk.number) for chunk in self.chunks()}
-        for part in self.store.parts(TABLE):
-            name, number = part.values
-            if name == self.measurement.name and number not in planned:
-                self.store.replace(TABLE, self.store.read(TABLE, part.values).clear(), part.values)
+        held = self.store.query(
+            f"select distinct chunk::varchar as chunk from {TABLE} where measurement = $name",
+            name=self.measurement.name,
+        )
+        for number in set(held["chunk"]) - planned:
+            self.store.replace(TABLE, TABLES[TABLE].empty(), [self.measurement.name, number])
 
 
 def activations_state(store: Store, measurement: Measurement) -> tuple[str, str]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from prefassets.domain.training.recipe import digest
-from prefassets.resources.cells import StudyData, base_reading
+from prefassets.resources.cells import StudyData
+from prefassets.resources.probing import as_matrix
 from prefassets.resources.progress import progress_bar
 from prefassets.resources.store import Store
 from prefassets.resources.tables import TABLES
@@ -91,26 +92,20 @@ def adapter_directions(store: Store, study: Study) -> pl.DataFrame:
 
 def _fingerprint(store: Store, study: Study) -> str | None:
     """Digest of all that a study's rows are made of; None where its base model or none of its adapters was read."""
-    wanted = base_reading(store, study.reference) if study.activations is not None else None
-    if wanted is None:
+    data = StudyData(store, study)
+    if study.activations is None or data.base_revision is None or data.base_is_unread:
         return None
-    base = store.query(
-        "select count(*) from model.activations where reference = $reference and fingerprint = $fingerprint",
-        reference=study.reference,
-        fingerprint=wanted.fingerprint,
-    )
     read = store.query(
-        "select cohort, seed, fold, fingerprint, count(*) from training.activations"
+        "select cohort, seed, fold, fingerprint, any_value(reading) from training.activations"
         f" semi join ({_COUNTED}) as counted using (study, cohort, seed, fold, fingerprint) group by all order by all",
         study=study.name,
     )
-    if not base.item() or read.is_empty():
+    if read.is_empty():
         return None
-    data = StudyData(store, study)
     groups = data.groups.filter(pl.col("split").is_in(list(study.expected))).sort("split", "user_id")
     planned = [(split, study.role(split)) for split in study.expected]
     readings = [data.reading(fold) for fold in study.folds]
-    return digest([DIRECTIONS_VERSION, wanted.fingerprint, planned, readings, groups.rows(), read.rows()])
+    return digest([DIRECTIONS_VERSION, planned, readings, groups.rows(), read.rows()])
 
 
 def _read_pairs(store: Store, data: StudyData, split: str, layer: int, position: str) -> ReadPairs | None:
@@ -125,17 +120,17 @@ def _read_pairs(store: Store, data: StudyData, split: str, layer: int, position:
     if base.is_empty():
         return None
     place = {pair_id: row for row, pair_id in enumerate(base["pair_id"])}
-    shape = len(base), base["chosen"].to_numpy().shape[1]
+    chosen_PF, rejected_PF = as_matrix(base["chosen"]), as_matrix(base["rejected"])
     adapters = {}
     read = store.query(_OF_ADAPTERS, study=study.name, **where).filter(pl.col("pair_id").is_in(list(place)))
     for (adapter, seed), rows in read.partition_by("adapter", "seed", as_dict=True, maintain_order=True).items():
-        difference_PF = np.full(shape, np.nan, np.float32)
-        difference_PF[_places(place, rows)] = rows["chosen"].to_numpy() - rows["rejected"].to_numpy()
+        difference_PF = np.full(chosen_PF.shape, np.nan, np.float32)
+        difference_PF[_places(place, rows)] = as_matrix(rows["chosen"]) - as_matrix(rows["rejected"])
         adapters[str(adapter), int(seed)] = difference_PF
     return ReadPairs(
         pairs=base.select("user_id", "user_group"),
-        chosen_PF=base["chosen"].to_numpy(),
-        rejected_PF=base["rejected"].to_numpy(),
+        chosen_PF=chosen_PF,
+        rejected_PF=rejected_PF,
         adapters=adapters,
     )
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import polars as pl
 
 from prefassets.domain.prism.cohorts import held_out_pairs, pair_digests, probed_pairs, training_pairs
-from prefassets.domain.probes.extraction import layers_at
+from prefassets.domain.probes.extraction import READER_VERSION, layers_at
 from prefassets.domain.training.recipe import Recipe, differences, digest
 from prefassets.resources.store import Store
 from prefassets.resources.tables import TABLES, cell_artifact
@@ -114,6 +114,18 @@ class StudyData:
             return self.pairs.clear()
         return probed_pairs(self.pairs, self.folds, fold, self.study.activations.pairs)
 
+    @cached_property
+    def base_is_unread(self) -> bool:
+        """Whether the base model, of a study that keeps activations, is still to be read on what its adapters are."""
+        wanted = base_reading(self.store, self.study.reference, like=self) if self.study.activations else None
+        if wanted is None:
+            return False
+        kept = self.store.query(
+            "select distinct fingerprint from model.activations where reference = $reference",
+            reference=self.study.reference,
+        )
+        return wanted.fingerprint not in kept["fingerprint"]
+
     def readable_pairs(self, fold: int) -> pl.DataFrame:
         """Those of `probed_pairs` that the base model was read on: the others are left out, as it says, by its text."""
         return self.probed_pairs(fold).filter(pl.col("pair_id").is_in(self._read_by_base))
@@ -127,15 +139,16 @@ class StudyData:
         )["pair_id"].to_list()
 
     def reading(self, fold: int) -> str:
-        """Digest of which activations are to be kept of a cell of this fold: pairs, layers and positions."""
-        if fold not in self._readings:
-            ids = self.readable_pairs(fold)["pair_id"]
+        """Digest of which activations are to be kept of a cell of this fold, and of what is read."""
+        if fold not in self._reading_of_fold:
+            seen = [(pair_id, self.pair_digests[pair_id]) for pair_id in self.readable_pairs(fold)["pair_id"]]
             positions = self.study.activations.positions if self.study.activations else ()
-            self._readings[fold] = reading_digest(ids, self.layers, positions)
-        return self._readings[fold]
+            what = [READER_VERSION, self.base_revision, seen, self.layers, positions]
+            self._reading_of_fold[fold] = digest(what)
+        return self._reading_of_fold[fold]
 
     @cached_property
-    def _readings(self) -> dict[int, str]:
+    def _reading_of_fold(self) -> dict[int, str]:
         return {}
 
     def training_pairs(self, cell: Cell) -> pl.DataFrame:
@@ -243,37 +256,29 @@ class BaseReading:
     fingerprint: str
 
 
-def base_reading(store: Store, reference: str) -> BaseReading | None:
+def base_reading(store: Store, reference: str, like: StudyData | None = None) -> BaseReading | None:
     """What `model.activations` is to have of a reference pass; None while no study wants any or there is no base model.
 
     Its fingerprint changes with whatever changes the numbers.
+
+    Args:
+        like: data of another study of the same home.
     """
     studies = [study for study in all_studies().values() if study.reference == reference and study.activations]
     pairs, layers, positions = [], set(), set()
-    data = None
+    data = like
     for study in studies:
         data = StudyData(store, study, like=data)
         pairs += [data.probed_pairs(fold) for fold in study.folds]
         layers |= set(data.layers)
         positions |= set(study.activations.positions if study.activations else ())
-    if data is None or data.base_revision is None:
+    if not studies or data is None or data.base_revision is None:
         return None
     wanted = pl.concat(pairs).unique("pair_id").sort("pair_id")
     seen = [data.pair_digests[pair_id] for pair_id in wanted["pair_id"]]
     of_pairs = [list(wanted["pair_id"]), seen]
-    fingerprint = digest([reference, data.base_revision, of_pairs, sorted(layers), sorted(positions)])
+    fingerprint = digest([READER_VERSION, reference, data.base_revision, of_pairs, sorted(layers), sorted(positions)])
     return BaseReading(wanted, tuple(sorted(layers)), tuple(sorted(positions)), fingerprint)
-
-
-def lacks_activations(store: Store, study: Study) -> bool:
-    """Whether the base model of a study that keeps activations is still to be read, or to be read on other pairs."""
-    wanted = base_reading(store, study.reference) if study.activations is not None else None
-    if wanted is None:
-        return False
-    kept = store.query(
-        "select distinct fingerprint from model.activations where reference = $reference", reference=study.reference
-    )
-    return wanted.fingerprint not in kept["fingerprint"]
 
 
 def group_sizes(store: Store, studies: Iterable[Study]) -> pl.DataFrame:
@@ -327,19 +332,11 @@ def _readings(store: Store, studies: Sequence[Study]) -> dict[tuple[Any, ...], s
     if not wanting:
         return {}
     rows = store.query(
-        "select study, cohort, seed, fold, fingerprint, list(distinct pair_id), list(distinct layer),"
-        " list(distinct position) from training.activations where list_contains($studies, study) group by all",
+        "select study, cohort, seed, fold, fingerprint, any_value(reading) from training.activations"
+        " where list_contains($studies, study) group by all",
         studies=wanting,
     )
-    return {
-        tuple(adapter): reading_digest(pairs, layers, positions)
-        for *adapter, pairs, layers, positions in rows.iter_rows()
-    }
-
-
-def reading_digest(pair_ids: Iterable[str], layers: Iterable[int], positions: Iterable[str]) -> str:
-    """Digest of which activations these are."""
-    return digest([sorted(pair_ids), sorted(layers), sorted(positions)])
+    return {tuple(adapter): reading for *adapter, reading in rows.iter_rows()}
 
 
 def _states(
@@ -363,6 +360,8 @@ def _states(
             states.append(CellState(cell, "unscored", "margins are of other held-out pairs than today's"))
         elif data.study.activations is None:
             states.append(CellState(cell, "finished"))
+        elif data.base_is_unread:
+            states.append(CellState(cell, "unread", "the base model is to be read on the study's held-out pairs first"))
         elif (kept := readings.get((*astuple(cell), record["fingerprint"]))) is None:
             states.append(CellState(cell, "unread", "no activations of held-out pairs"))
         elif kept != data.reading(cell.fold):

@@ -63,6 +63,15 @@ class MeasurementData:
 
         return completion_texts(self.store.read("preferences.completions", [self.measurement.name]))
 
+    @property
+    def undone(self) -> bool:
+        """Whether the model has still to do some of the tasks, or another revision of it did them."""
+        rows = self.store.read("preferences.completions", [self.measurement.name])
+        by = self.revision
+        if self.measurement.backend == "in_process":
+            by = f"{by}:{self.measurement.precision}"
+        return bool(set(self.tasks["task_id"]) - set(rows.filter(revision=by)["task_id"]))
+
     @cached_property
     def revision(self) -> str | None:
         """The revision of the model that this home has; of an endpoint, its name; None if there is none yet."""

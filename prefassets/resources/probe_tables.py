@@ -31,12 +31,14 @@ UPPER = optional(REAL, "upper end")
 SCORE_COLUMNS = {
     **PROBED,
     "split": Column(
-        TEXT, "how what is predicted was held out: by unit (tasks, users), leave one topic out, leave one origin out"
+        TEXT,
+        "how what is predicted was held out: unit (tasks, users), leave_one_topic_out or leave_one_origin_out (whole "
+        "topics or origins, of units that were not fitted either)",
     ),
     "features": Column(
         TEXT,
         "what it is predicted from: activations; or a baseline: shuffled labels, random activations, topic, length or "
-        "text (TF-IDF)",
+        "text (TF-IDF); `activations minus text` (or topic, or length) is the difference to the best of these",
     ),
     "metric": Column(
         TEXT,
@@ -57,7 +59,9 @@ SWEEP_COLUMNS = {
     "features": Column(TEXT, "activations, or the baseline whose penalty is swept"),
     "alpha": Column(REAL, "the penalty"),
     "r_squared": optional(REAL, "mean score of inner folds: R^2, of binary targets and choices McFadden's"),
-    "lower": optional(REAL, "that minus twice its standard error over outer folds"),
+    "lower": optional(
+        REAL, "that minus twice its spread over outer folds, which share most of their rows: no interval"
+    ),
     "upper": optional(REAL, "and plus"),
     "in_sample": optional(REAL, "the same score on the rows that were fitted"),
     "chosen": Column(INTEGER, "outer folds that chose this penalty"),
@@ -150,7 +154,9 @@ ADAPTER_COLUMNS = {
     "pairs_a": Column(INTEGER, "their pairs"),
     "pairs_b": Column(INTEGER, "their pairs"),
     "state": Column(
-        TEXT, "above zero or below zero (p_adjusted at most .05), not told from zero, no interval, or undefined"
+        TEXT,
+        "above zero or below zero (p_adjusted at most .05), not told from zero, no interval, undefined; of divergence "
+        "without placebo splits: cannot tell",
     ),
     "note": Column(TEXT, "what could not be told, and why"),
 }
@@ -181,7 +187,8 @@ PROBE_TABLES = (
             "revision": Column(TEXT, "revision of the model"),
             "items": Column(INTEGER, "tasks, or pairs, with activations"),
             "units": Column(INTEGER, "what is held out together: tasks, or users"),
-            "targets": Column(pl.List(pl.String()), "what was predicted"),
+            "targets": Column(pl.List(pl.String()), "what was to be predicted"),
+            "note": optional(TEXT, "which targets could not be probed, and why"),
             "fingerprint": Column(TEXT, "digest of the activations, the targets and the version of the probes"),
         },
         ("experiment",),

@@ -12,7 +12,7 @@ import polars as pl
 from prefassets.domain.preferences.measurement import Measurement
 from prefassets.domain.training.recipe import digest
 from prefassets.resources.activations import ActivationChunks
-from prefassets.resources.cells import StudyData, base_reading
+from prefassets.resources.cells import StudyData
 from prefassets.resources.store import Store
 from prefassets.studies.study import Study
 
@@ -48,7 +48,7 @@ class ToProbe:
 
 
 class StoredActivations(Mapping[Place, "NDArray[np.float32]"]):
-    """Activations by (layer, position), N x D, of which one is in memory while it is asked for.
+    """Activations by (layer, position), N x D, read from the home one at a time, as they are asked for.
 
     `select` is SQL that gives `item` and `activation` of the place `$layer`, `$position`, in the order of the items.
     """
@@ -61,13 +61,19 @@ class StoredActivations(Mapping[Place, "NDArray[np.float32]"]):
             raise KeyError(place)
         layer, position = place
         rows = self._store.query(self._select, layer=layer, position=position, **self._parameters)
-        return rows["activation"].to_numpy()
+        return as_matrix(rows["activation"])
 
     def __iter__(self) -> Iterator[Place]:
         return iter(self._places)
 
     def __len__(self) -> int:
         return len(self._places)
+
+
+def as_matrix(vectors: pl.Series) -> NDArray[np.float32]:
+    """Vectors of one width as N x D. They come as lists while their table has others of another width."""
+    width = vectors.arr.len()[0] if isinstance(vectors.dtype, pl.Array) else vectors.list.len()[0]
+    return vectors.cast(pl.Array(pl.Float32, width)).to_numpy()
 
 
 def to_probe(store: Store, of: Study | Measurement) -> ToProbe | None:
@@ -96,7 +102,9 @@ class _OfMeasurement:
             " order by all",
             **self._named,
         )
-        fingerprint = digest([PROBES_VERSION, read.rows(), self._values.rows(), self._choices.rows()])
+        described = self._items.drop("text").rows()  # texts are in the fingerprints of what was read
+        targets = self._values.rows(), self._choices.rows()
+        fingerprint = digest([PROBES_VERSION, read.rows(), described, *targets])
         model, revision, _ = read.row(0)
         return ToProbe(self.measurement.name, "measurement", model, revision, fingerprint, self)
 
@@ -115,15 +123,10 @@ class _OfMeasurement:
             **self._named,
         )
 
-    def probed(self) -> Iterator[Probed]:
-        from prefassets.domain.probes.suite import Probed, Target
-
-        places = self.store.query(
-            "select distinct layer, position from preferences.activations where measurement = $name order by all",
-            **self._named,
-        )
+    @cached_property
+    def _items(self) -> pl.DataFrame:
         # Activations over a response have read the task and the response: so does what they are compared with.
-        items = self.store.query(
+        return self.store.query(
             "select distinct task_id as item, task_id as unit, topic, origin,"
             " concat_ws(chr(10), text, answer) as text, length(concat_ws(chr(10), text, answer)) as length"
             " from preferences.activations join tasks.tasks using (task_id)"
@@ -131,6 +134,15 @@ class _OfMeasurement:
             " where measurement = $name order by item",
             **self._named,
         )
+
+    def probed(self) -> Iterator[Probed]:
+        from prefassets.domain.probes.suite import Probed, Target
+
+        places = self.store.query(
+            "select distinct layer, position from preferences.activations where measurement = $name order by all",
+            **self._named,
+        )
+        items = self._items
         activations = StoredActivations(
             self.store,
             places.rows(),
@@ -156,21 +168,15 @@ class _OfStudy:
     def __init__(self, store: Store, study: Study) -> None:
         self.store, self.study = store, study
         self._data = StudyData(store, study)
-        self._named = {"reference": study.reference, "folds": list(study.folds)}
 
     def found(self) -> ToProbe | None:
-        wanted = base_reading(self.store, self.study.reference)
-        if wanted is None or not self.store.records(self.study.name):
+        if self._data.base_revision is None or not self.store.records(self.study.name):
             return None
-        stands = self.store.query(
-            "select distinct fingerprint from model.activations where reference = $reference",
-            reference=self.study.reference,
-        )
-        if wanted.fingerprint not in stands["fingerprint"] or self._pairs.is_empty():
+        if self._data.base_is_unread or self._pairs.is_empty():
             return None
-        groups = self._groups.rows()
+        readings = [self._data.reading(fold) for fold in self.study.folds]
         scores = self._pairs.select("pair_id", "user_id", "score_gap").rows()
-        fingerprint = digest([PROBES_VERSION, wanted.fingerprint, self._data.layers, self._positions, groups, scores])
+        fingerprint = digest([PROBES_VERSION, readings, self._groups.rows(), scores])
         revision = str(self._data.base_revision)
         return ToProbe(self.study.name, "study", self.study.base_model, revision, fingerprint, self)
 
@@ -197,7 +203,7 @@ class _OfStudy:
         of_response = [(layer, position) for layer, position in places if position.startswith("response")]
         kinds = self.store.query("select distinct conversation_id, conversation_type as topic from prism.utterances")
         pairs = self._pairs.join(kinds, on="conversation_id", how="left", maintain_order="left")
-        asked = pl.col("prompt").list.last().struct.field("content")
+        conversation = pl.col("prompt").list.eval(pl.element().struct.field("content")).list.join("\n")
         of_pairs = pairs.select("topic", item="pair_id", unit="user_id")
         if of_response:
             both = [
@@ -238,7 +244,7 @@ class _OfStudy:
         if of_prompt and groups:
             yield Probed(
                 activations=self._activations(of_prompt, "pair_id", "activation", "and response = 'chosen'"),
-                items=of_pairs.with_columns(**_text(pairs.select(text=asked)["text"])).sort("item"),
+                items=of_pairs.with_columns(**_text(pairs.select(text=conversation)["text"])).sort("item"),
                 targets=tuple(groups),
             )
 

@@ -543,7 +543,7 @@ TABLES: dict[str, Table] = {
         Table(
             "training.activations",
             "One row per (finished cell, held-out pair, response, layer, position): hidden states with its adapter.",
-            {**CELL_COLUMNS, "pair_id": PAIR_ID, "response": RESPONSE, **READ},
+            {**CELL_COLUMNS, "reading": READING, "pair_id": PAIR_ID, "response": RESPONSE, **READ},
             CELL_PARTITION,
             cell_artifact,
         ),

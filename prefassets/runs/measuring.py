@@ -28,7 +28,7 @@ def measure(launcher: Launcher, measurement: Measurement) -> Iterator[str]:
     lacking = [state.configuration for state in unfinished(launcher.store, measurement)]
     failures = []
     read = measurement.activations is not None and measurement.activations.of_responses
-    undone = read and not MeasurementData(launcher.store, measurement).completions
+    undone = read and MeasurementData(launcher.store, measurement).undone
     if undone or any(configuration.asked == "after" for configuration in lacking):
         completions = dg.AssetKey([measurement.name, "completions"])
         try:

@@ -8,7 +8,7 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from prefassets.domain.training.methods import METHODS
-from prefassets.resources.cells import CellState, StudyData, lacks_activations
+from prefassets.resources.cells import CellState, StudyData
 from prefassets.resources.store import Store
 from prefassets.runs.in_flight import Run, cells_in_flight, told
 from prefassets.settings import settings
@@ -120,7 +120,7 @@ class Runs(ABC):
 
     def _prepare_activations(self, study: Study) -> Iterator[str]:
         """The base model's activations, beside which those of adapters are read."""
-        if not lacks_activations(self.store, study):
+        if not StudyData(self.store, study).base_is_unread:
             return
         yield from self.make(
             f"activations of {study.base_model} on held-out pairs",

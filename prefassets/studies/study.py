@@ -157,6 +157,8 @@ class Study:
             raise ValueError(
                 f"{self.name}: null controls are held to null_tolerance_pp; leave the gate's wanted_pp out"
             )
+        if self.activations is not None and self.activations.model is not None:
+            raise ValueError(f"{self.name}: activations are those of its base model; leave Extraction's model out")
         if max(self.folds) >= FOLDS:
             raise ValueError(f"{self.name}: folds {self.folds}; the data have folds 0 to {FOLDS - 1}")
 

@@ -10,7 +10,7 @@ import pytest
 from prefassets.assets.activations import base_activations, read_adapters
 from prefassets.assets.training import make_adapters, score
 from prefassets.resources import cells as cells_of_homes
-from prefassets.resources.cells import StudyData, artifact, cell_states, lacks_activations
+from prefassets.resources.cells import StudyData, artifact, cell_states
 from prefassets.studies.study import Extraction
 from prefassets_tests import small_home
 
@@ -95,13 +95,35 @@ def test_without_the_base_models_activations_every_cell_says_so(small_store, mon
 
 
 def test_the_base_model_is_read_again_when_a_study_wants_more(home, monkeypatch):
-    assert not lacks_activations(home, STUDY)
+    assert not StudyData(home, STUDY).base_is_unread
     more = replace(STUDY, activations=replace(KEPT, pairs=PAIRS + 1))
     monkeypatch.setattr(cells_of_homes, "all_studies", lambda: {more.name: more})
-    assert lacks_activations(home, more)
+    assert StudyData(home, more).base_is_unread
     dg.materialize([base_activations], partition_key=more.reference, resources={"store": home})
-    assert not lacks_activations(home, more)
+    assert not StudyData(home, more).base_is_unread
     assert home.query("select count(distinct pair_id) from model.activations").item() == PAIRS + 1
+
+
+def test_a_cell_that_was_read_on_fewer_pairs_than_are_wanted_now_is_unread(home, monkeypatch):
+    """Before the base model is read on them, and after."""
+    list(read_adapters(home, StudyData(home, STUDY), STUDY.cells))
+    more = replace(STUDY, activations=replace(KEPT, pairs=PAIRS + 1))
+    monkeypatch.setattr(cells_of_homes, "all_studies", lambda: {more.name: more})
+    first = {(found.state, found.reason) for found in cell_states(home, more)}
+    assert first == {("unread", "the base model is to be read on the study's held-out pairs first")}
+    dg.materialize([base_activations], partition_key=more.reference, resources={"store": home})
+    assert {found.state for found in cell_states(home, more)} == {"unread"}
+
+
+def test_a_pair_whose_text_changed_is_read_again(home):
+    list(read_adapters(home, StudyData(home, STUDY), STUDY.cells))
+    assert set(states(home)) == {"finished"}
+    pairs = home.read("prism.pairs")
+    held_out = pl.col("user_id") == "held out"
+    home.replace(
+        "prism.pairs", pairs.with_columns(pl.when(held_out).then(pl.col("chosen") + " Yes.").otherwise("chosen"))
+    )
+    assert set(states(home)) == {"unread"}
 
 
 def test_what_is_kept_is_what_transformers_gives(home):

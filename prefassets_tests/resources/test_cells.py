@@ -11,7 +11,7 @@ from prefassets.resources.tables import TABLES
 from prefassets.studies import all_studies
 from prefassets.studies.study import Cell, Expected, Matching
 
-STUDY = replace(all_studies()["demo"], expected={"age": Expected.EXPLORATORY}, seeds=(1,))
+STUDY = replace(all_studies()["demo"], activations=None, expected={"age": Expected.EXPLORATORY}, seeds=(1,))
 MATCHED = replace(STUDY, name="matched", matching=Matching.PAIRS)
 SAME_SOURCES = replace(STUDY, name="same_sources", matching=Matching.SOURCES)
 PAIRS_OF = {"a": 20, "b": 12, "n": 9, "held_out": 4, "held_out_b": 3}

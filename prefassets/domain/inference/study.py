@@ -16,6 +16,7 @@ from prefassets.domain.inference.two_way import Measured
 
 LEVEL = 0.95
 POWER = 0.80  # at which the minimum detectable effect is stated
+TRAINING = "training samples"  # a part of the spread, where placebo splits say how large it is
 FEWEST_PLACEBOS = 5  # fewer do not say how wide the placebo contrasts spread
 CONTROLS = ("null control", "placebo")
 ROUNDING = 1e-9  # points, or nats x beta; a smaller standard error is what floating point leaves of none
@@ -162,7 +163,7 @@ def _of_one_quantity(
                 training_sd=None if of_training is None else of_training.variance**0.5,
                 spread=" and ".join(
                     name
-                    for name, known in (("users", part), ("seeds", seeds), ("training samples", of_training))
+                    for name, known in (("users", part), ("seeds", seeds), (TRAINING, of_training))
                     if known is not None
                 ),
                 seeds=one.seeds,

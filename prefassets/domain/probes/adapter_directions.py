@@ -62,7 +62,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from prefassets.domain.inference.study import LEVEL, Estimate, SplitResult, study_estimates
+from prefassets.domain.inference.study import LEVEL, TRAINING, Estimate, SplitResult, study_estimates
 from prefassets.domain.inference.two_way import IN_POINTS, QUANTITIES, Measured, drawn_counts, user_variance
 
 DRAWS = 1_000
@@ -455,9 +455,15 @@ def _p_exchanged(common_NN: Array, generator: np.random.Generator) -> float | No
 
 
 def _row(found: Estimate) -> dict[str, object]:
-    """The fields of an estimate, less equivalence, and its state."""
+    """The fields of an estimate, less equivalence, and its state.
+
+    Without placebo splits a divergence above zero says nothing of the groups: any two sets of users may diverge.
+    """
     row = asdict(found)
     del row["p_equivalence"]
+    if found.quantity == "divergence" and TRAINING not in found.spread:
+        note = "; ".join(filter(None, (found.note, "no placebo splits: any two sets of users may diverge as much")))
+        return {**row, "note": note, "state": "cannot tell"}
     if found.p_adjusted is None:
         return {**row, "state": "no interval"}
     if found.p_adjusted > 1 - LEVEL:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+READER_VERSION = 1  # raised when the same texts are read otherwise: what was kept is then read again
 POSITIONS = {
     "prompt_last": "the last token of the prompt's own text",
     "prompt_mean": "mean over the tokens of the prompt's own text",
