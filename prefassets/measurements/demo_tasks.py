@@ -34,7 +34,7 @@ MEASUREMENT = Measurement(
         plan=Plan(policy="all", samples=2),
     ),
     stated=Stated(framings=tuple(FRAMINGS), options=tuple(OPTIONS)),
-    tasks=24,
+    tasks=32,
     activations=Extraction(),
     most_completion_tokens=32,
     precision="float32",

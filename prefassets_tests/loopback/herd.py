@@ -4,5 +4,5 @@ from dataclasses import replace
 
 from prefassets.studies import demo
 
-STUDY = replace(demo.STUDY, seeds=tuple(range(1, 35)))
+STUDY = replace(demo.STUDY, activations=None, seeds=tuple(range(1, 35)))
 STEPS, STEPS_AT_ONCE = 12, 3  # of the job `crowd`
