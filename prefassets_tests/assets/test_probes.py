@@ -126,6 +126,35 @@ def test_a_killed_run_leaves_no_probes_that_count(home, monkeypatch):
     assert home.query("from probes.score").is_empty()
 
 
+def test_models_of_two_widths_are_probed_in_one_home(home):
+    """Their table then has lists, not arrays of one size."""
+    probe(home)
+    before = home.query("select estimate from probes.score order by all")
+    other = {"measurement": "other", "chunk": 0, "task_id": "t", "model": "m", "revision": "r", "fingerprint": "f"}
+    wider = pl.DataFrame([other | {"layer": 1, "position": "prompt_last", "width": 9, "activation": [0.0] * 9}])
+    home.replace("preferences.activations", wider, ["other", "0"])
+    home.replace("probes.experiment", home.read("probes.experiment").clear(), ["read"])
+    probe(home)
+    assert home.query("select estimate from probes.score order by all").equals(before)
+
+
+def test_an_experiment_that_cannot_be_probed_says_why_and_stops_no_other(home, monkeypatch):
+    broken = replace(MEASUREMENT, name="broken")
+    monkeypatch.setattr(assets, "EXPERIMENTS", {"broken": broken, "read": MEASUREMENT})
+    rows = home.query("select * exclude measurement from preferences.activations").with_columns(
+        measurement=pl.lit("broken"), activation=pl.lit([float("nan")] * WIDTH, pl.List(pl.Float32))
+    )
+    for (chunk,), of_chunk in rows.partition_by("chunk", as_dict=True).items():
+        home.replace("preferences.activations", of_chunk, ["broken", str(chunk)])
+    values = home.read("preferences.probe_value")
+    home.replace("preferences.probe_value", pl.concat([values, values.with_columns(measurement=pl.lit("broken"))]))
+    probe(home)
+    notes = dict(home.query("select experiment, note from probes.experiment").iter_rows())
+    assert notes["read"] is None
+    assert "NaN or infinite" in notes["broken"]
+    assert home.query("select count(*) from probes.score where experiment = 'read'").item() > 0
+
+
 def test_a_study_is_probed_by_pairs_of_unseen_users(small_store, monkeypatch):
     """One held-out user: nothing can be held out by unit, and each target says so."""
     from prefassets.assets.activations import base_activations

@@ -8,7 +8,8 @@
 -- other_topics_lower, other_topics_upper  its 95 % interval, widened likewise
 -- other_origins  score of origins that were left out whole
 -- other_origins_lower, other_origins_upper  its 95 % interval, widened likewise
--- state        READABLE: predicted better than by chance and by every baseline, and (ridge) within topics, if there are any;
+-- state        READABLE: predicted better than by chance and by every baseline, and (ridge) within topics if there are
+--              any;
 --              BASELINE: better than by chance, but not shown to be more than a baseline has or than topics explain;
 --              NOT SHOWN: not shown to be predicted better than by chance; CANNOT TELL: too few units, nothing to
 --              predict, or no baseline
