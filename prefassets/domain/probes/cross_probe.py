@@ -58,8 +58,10 @@ def cross_probe(
     """Every two probes of one layer and position, and every two of one target and kind at different ones.
 
     Pairs are ordered: a is the probe, b whose target it predicts; the diagonal is there.
-    - `cosine`: of the directions fitted to all rows. On the diagonal the mean over two fits that lack a fold each and
-      share the rest: no other cosine could be expected to be larger. Empty across layers.
+    - `cosine`: of the directions fitted to all rows. On the diagonal the mean over two fits that lack a fold each: how
+      far a direction hangs on who it was fitted to. They share the other folds, so fits to different units would be
+      less alike; and it is no ceiling, as two targets of the same rows share these rows' noise, and their directions
+      may be more alike than that. Empty across layers.
     - `cosine_by_chance`: half-width of what holds 95 % of cosines with directions fitted to shuffled labels; also empty
       across layers.
     - `agreement`: Pearson r over all items of what both read off, each held out.

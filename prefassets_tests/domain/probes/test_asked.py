@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from prefassets.domain.probes.cross_probe import cross_probe
 from prefassets.domain.probes.suite import Target, probe_suite
 from prefassets_tests.domain.probes.planted import activations_with, names, numbers, probed
 
@@ -70,6 +71,35 @@ def test_of_several_targets_one_that_cannot_be_probed_gets_a_note_and_the_others
     assert row["estimate"] is None
     assert row["note"] == "valence is 1 for all 20 items; a probe needs it to differ"
     assert found.directions["target"].to_list() == ["utility"]
+
+
+@pytest.mark.parametrize(
+    ("values", "note"),
+    [
+        (np.ones(ITEMS), "utility is 1 for all 20 items; a probe needs it to differ"),
+        (VALUES[:4], "4 units have a value of utility; 5 folds need at least as many"),
+    ],
+)
+def test_the_only_target_gets_a_note_too_where_that_is_asked_for(values, note):
+    given = probed(ACTIVATIONS, numbers(values), topic=["math", "chat"] * 10, text=names(ITEMS))
+    found = probe_suite(given, draws=10, seeds=2, lone_target="note")
+    (row,) = found.scores.iter_rows(named=True)
+    assert (row["estimate"], row["note"]) == (None, note)
+    assert [len(rows) for rows in (found.sweep, found.directions, found.predictions, found.fold_directions)] == [0] * 4
+    assert cross_probe(given, found).is_empty()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (probed(spoiled(np.nan), numbers(np.ones(ITEMS))), "3 numbers of 2 items are NaN or infinite"),
+        (probed(ACTIVATIONS, numbers(np.ones(ITEMS)), item=["task_00001", *names(20)[1:]]), "more than once"),
+        (probed(ACTIVATIONS, numbers([*VALUES, 1.0])), "task_00020 is not among the 20 items"),
+    ],
+)
+def test_broken_input_is_an_error_whatever_becomes_of_the_only_target(given, said):
+    with pytest.raises(ValueError, match=said):
+        probe_suite(given, draws=10, lone_target="note")
 
 
 def test_values_given_twice_are_refused():
