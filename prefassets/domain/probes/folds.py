@@ -60,7 +60,7 @@ class Split:
             for fold in np.unique(unit_fold_N[of_group_N]):
                 fold_N[of_group_N & (unit_fold_N == fold)] = len(fitted)
                 fitted.append(others_N & (unit_fold_N != fold))
-        return cls(fold_N, np.array(fitted).reshape(-1, len(group_N)))
+        return cls(fold_N, np.array(fitted, dtype=bool).reshape(-1, len(group_N)))
 
 
 def dealt_folds(units: Sequence[str | None], folds: int, seed: int = 0) -> NDArray[np.int64]:

@@ -172,11 +172,12 @@ class _Suite:
                     raise ValueError(f"probes: {error}") from error
                 self._add_note(target, str(error))
         self.drawn: dict[int, Drawn] = {}
+        # Each place is read once more than it need be, so that a broken one is refused before anything is fitted.
+        self.widths = sorted({activations.shape[1] for activations in probed.activations.values()})
 
     def run(self, on_fit: Callable[[int, int], None]) -> Found:
         simple = self._simple_features()
-        widths = sorted({activations.shape[1] for activations in self.probed.activations.values()})
-        total, done = len(simple) + self.seeds * len(widths) + len(self.probed.activations), 0
+        total, done = len(simple) + self.seeds * len(self.widths) + len(self.probed.activations), 0
 
         simple_scores: dict[tuple[str, str, str], Scored] = {}
         curves: dict[tuple[str, str], list] = defaultdict(list)
@@ -190,7 +191,7 @@ class _Suite:
             on_fit(done := done + 1, total)
 
         random_scores: dict[tuple[str, int], list[Scored]] = defaultdict(list)
-        for width in widths:
+        for width in self.widths:
             for number in range(self.seeds):
                 noise = random_activations(len(self.names), width, self.seed + number)
                 for column in self._fitted(_always(noise), BY_UNIT):

@@ -1,6 +1,8 @@
 """What cannot be probed is refused in one sentence that says where it is."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from weakref import WeakSet
 
 import numpy as np
 import polars as pl
@@ -100,6 +102,40 @@ def test_the_only_target_gets_a_note_too_where_that_is_asked_for(values, note):
 def test_broken_input_is_an_error_whatever_becomes_of_the_only_target(given, said):
     with pytest.raises(ValueError, match=said):
         probe_suite(given, draws=10, lone_target="note")
+
+
+class Read(Mapping):
+    """Activations that know which places were read, and how many of the arrays they gave were held meanwhile."""
+
+    def __init__(self, places: list[tuple[int, str]]) -> None:
+        self.places, self.read, self.given, self.most_held = places, [], WeakSet(), 0
+
+    def __getitem__(self, place):
+        self.most_held = max(self.most_held, len(self.given))
+        rows = ACTIVATIONS.copy().view(Held)
+        self.read.append(place)
+        self.given.add(rows)
+        return rows
+
+    def __iter__(self):
+        return iter(self.places)
+
+    def __len__(self):
+        return len(self.places)
+
+
+class Held(np.ndarray):
+    """An array that a set can hold by a weak reference."""
+
+    __hash__ = object.__hash__
+
+
+def test_places_are_read_twice_one_after_the_other_and_only_the_last_is_kept():
+    places = [(layer, "prompt_last") for layer in range(6)]
+    activations = Read(places)
+    probe_suite(replace(probed(ACTIVATIONS, numbers(VALUES)), activations=activations), draws=10, seeds=2)
+    assert activations.read == places * 2
+    assert activations.most_held <= 1
 
 
 def test_values_given_twice_are_refused():
