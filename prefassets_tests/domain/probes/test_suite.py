@@ -195,3 +195,11 @@ def test_progress_is_told_to_its_end():
     activations, target = activations_with(30, 5, 0.5)
     probe_suite(probed(activations, numbers(target)), seeds=2, draws=10, on_fit=lambda *at: told.append(at))
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_target_of_one_topic_only_is_told_to_have_nothing_to_hold_out_by_topic():
+    activations, target = activations_with(60, 5, 0.5)
+    given = probed(activations, numbers(target[:30]), topic=["math"] * 30 + ["chat"] * 30)
+    scores = probe_suite(given, draws=10, seeds=2).scores.filter(split="leave_one_topic_out", features="activations")
+    assert scores["estimate"].is_null().all()
+    assert scores["note"].str.starts_with("nothing could be held out").all()
