@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -66,7 +66,8 @@ def in_order(probed: Probed) -> Probed:
 
     Raises:
         ValueError: items are there twice or have no unit; there are no activations, a layer lacks a position that
-            another has, an array is not of the items, or numbers in it are not finite; or two targets share a name.
+            another has; or two targets share a name. And when a place's activations are asked for: an array is not of
+            the items, or numbers in it are not finite.
     """
     items = probed.items
     if missing := {"item", "unit"} - set(items.columns):
@@ -78,28 +79,50 @@ def in_order(probed: Probed) -> Probed:
         raise ValueError(f"probes: {_some(twice.to_list())} there more than once; activations need one row per item")
     if not probed.activations:
         raise ValueError("probes: there are no activations; at least one layer and position is needed")
-    layers, positions = (sorted({where[of] for where in probed.activations}) for of in (0, 1))
-    if gaps := [(layer, at) for layer in layers for at in positions if (layer, at) not in probed.activations]:
+    there = set(probed.activations)  # whether a mapping has a place, it may only find out by reading it
+    layers, positions = (sorted({where[of] for where in there}) for of in (0, 1))
+    if gaps := [(layer, at) for layer in layers for at in positions if (layer, at) not in there]:
         raise ValueError(
             f"probes: no activations of layer {gaps[0][0]} at {gaps[0][1]}; layers {layers} each need {positions}"
         )
-    for (layer, position), activations in probed.activations.items():
-        place = f"activations of layer {layer} at {position}"
+    if len({target.name for target in probed.targets}) < len(probed.targets) or not probed.targets:
+        raise ValueError(f"probes: targets are {[target.name for target in probed.targets]}; each needs its own name")
+    return replace(probed, items=items.sort("item"), activations=_InOrder(probed.activations, items["item"]))
+
+
+class _InOrder(Mapping[Where, NDArray[np.float32]]):
+    """Activations in the order of names. One place is kept, the last asked for; others are read and checked again."""
+
+    def __init__(self, given: Mapping[Where, NDArray[np.floating]], items: pl.Series) -> None:
+        self._given, self._items = given, items
+        self._order = None if items.is_sorted() else items.arg_sort().to_numpy()
+        self._kept: tuple[Where, NDArray[np.float32]] | None = None
+
+    def __getitem__(self, where: Where) -> NDArray[np.float32]:
+        if self._kept is None or self._kept[0] != where:
+            self._kept = None
+            found = self._given[where]
+            self._refuse_broken(where, found)
+            self._kept = (where, found if self._order is None else found[self._order])
+        return self._kept[1]
+
+    def __iter__(self) -> Iterator[Where]:
+        return iter(self._given)
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    def _refuse_broken(self, where: Where, activations: NDArray[np.floating]) -> None:
+        place, items = f"activations of layer {where[0]} at {where[1]}", self._items
         if activations.ndim != 2 or len(activations) != len(items) or not activations.shape[1]:
             raise ValueError(f"probes: {place} are {activations.shape}; wanted is a row for each of {len(items)} items")
         finite_N = np.isfinite(activations).all(axis=1)
         if not finite_N.all():
-            wrong, first = int((~np.isfinite(activations)).sum()), items["item"][int(np.argmin(finite_N))]
+            wrong, first = int((~np.isfinite(activations)).sum()), items[int(np.argmin(finite_N))]
             raise ValueError(
                 f"probes: {wrong} numbers of {int((~finite_N).sum())} items are NaN or infinite in {place}, the first "
                 f"of {first}; extract them again (bfloat16 where float16 overflows), or leave those items out"
             )
-    if len({target.name for target in probed.targets}) < len(probed.targets) or not probed.targets:
-        raise ValueError(f"probes: targets are {[target.name for target in probed.targets]}; each needs its own name")
-    order = items["item"].arg_sort().to_numpy()
-    return replace(
-        probed, items=items[order], activations={where: rows[order] for where, rows in probed.activations.items()}
-    )
 
 
 def asked(target: Target, items: pl.DataFrame, folds: int, fold_N: NDArray[np.int64]) -> Asked:

@@ -58,8 +58,10 @@ def cross_probe(
     """Every two probes of one layer and position, and every two of one target and kind at different ones.
 
     Pairs are ordered: a is the probe, b whose target it predicts; the diagonal is there.
-    - `cosine`: of the directions fitted to all rows. On the diagonal the mean over two fits that lack a fold each and
-      share the rest: no other cosine could be expected to be larger. Empty across layers.
+    - `cosine`: of the directions fitted to all rows. On the diagonal the mean over two fits that lack a fold each: how
+      far a direction hangs on who it was fitted to. They share the other folds, so fits to different units would be
+      less alike; and it is no ceiling, as two targets of the same rows share these rows' noise, and their directions
+      may be more alike than that. Empty across layers.
     - `cosine_by_chance`: half-width of what holds 95 % of cosines with directions fitted to shuffled labels; also empty
       across layers.
     - `agreement`: Pearson r over all items of what both read off, each held out.
@@ -125,7 +127,7 @@ class _Crossing:
         self.readouts = {where: self._readouts(where) for where in self.activations}
 
     def _probes(self, targets: list[Asked], found: Found, where: Where) -> list[_Probe]:
-        layer, position = where
+        (layer, position), activations_ND = where, self.activations[where]
         here = {"layer": layer, "position": position}
         spaces: dict[bytes, RowSpace] = {}
         probes = []
@@ -135,17 +137,17 @@ class _Crossing:
             if whole.is_empty():
                 raise ValueError(f"no direction of {one.target.name} at layer {layer}, {position}: probe these again")
             direction_D = np.asarray(whole["direction"][0], dtype=np.float64)
-            if len(direction_D) != self.activations[where].shape[1]:
+            if len(direction_D) != activations_ND.shape[1]:
                 raise ValueError(
                     f"the direction of {one.target.name} at layer {layer}, {position} has {len(direction_D)} numbers, "
-                    f"activations have {self.activations[where].shape[1]}; probe these again"
+                    f"activations have {activations_ND.shape[1]}; probe these again"
                 )
             without = {row["fold"]: row["direction"] for row in found.fold_directions.filter(**of).to_dicts()}
             # What has no rows in a fold was fitted without it anyway.
             by_fold = [np.asarray(without.get(fold, direction_D), dtype=np.float64) for fold in range(self.folds)]
             named = one.observed.named
             if (same := named.tobytes()) not in spaces:
-                spaces[same] = row_space(self.activations[where], named)
+                spaces[same] = row_space(activations_ND, named)
             shuffled_KD = self._shuffled(one, spaces[same], float(whole["alpha"][0]))
             probes.append(_Probe(one, where, direction_D, np.stack(by_fold), shuffled_KD))
         return probes

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prefassets.domain.probes.folds import NOWHERE
+from prefassets.domain.probes.folds import NOWHERE, Split
 from prefassets.domain.probes.kinds import Kind, LeftOut, Path
 from prefassets.domain.probes.observed import Choices, Observed
 from prefassets.domain.probes.row_space import RowSpace, row_space
@@ -72,34 +72,37 @@ class Answer:
 def cross_validated(
     features: Features,
     questions: Sequence[Question],
-    outer_fold_N: NDArray[np.int64],
+    outer: Split,
     inner_fold_N: NDArray[np.int64],
     whole: bool = False,
     weights: bool = False,
 ) -> list[Answer]:
     """Predict each outer fold by fits that have seen nothing of it, their penalty chosen within the rest.
 
-    The rows outside an outer fold are standardised and decomposed once, for all questions, all their columns and all
-    inner folds. Inner folds thus share the scale of the outer fold's fitted rows; nothing held out is in either.
+    The rows that an outer fold may be fitted to are standardised and decomposed once, for all questions, all their
+    columns and all inner folds. Inner folds thus share the scale of the outer fold's fitted rows; nothing held out is
+    in either.
 
     Args:
         features: by the items that are fitted (rising places), the features of all N items; activations ignore them,
             what is itself fitted (TF-IDF) does not.
         questions: all about the same items.
-        outer_fold_N: the fold of each item; items that are `NOWHERE` are neither fitted nor predicted.
-        inner_fold_N: the folds that choose the penalty, less what the outer fold holds.
+        outer: what is held out together, and what may then be fitted; items that are `NOWHERE` are neither.
+        inner_fold_N: the folds that choose the penalty, of what an outer fold's fit may see.
         whole: also fit everything, with the penalty that the inner folds of all choose.
         weights: also give weights per unit of activation.
     """
-    about_N = np.zeros(len(outer_fold_N), dtype=bool)
+    about_N = np.zeros(len(outer.fold_N), dtype=bool)
     for question in questions:
-        about_N |= _items(question.observed, len(outer_fold_N))
-    about_N &= outer_fold_N != NOWHERE
+        about_N |= _items(question.observed, len(about_N))
+    about_N &= outer.fold_N != NOWHERE
     fits: list[dict[int, Fitted]] = [{} for _ in questions]
     held: list[list[HeldOut]] = [[] for _ in questions]
-    for fold in [*np.unique(outer_fold_N[about_N]).tolist(), *([NOWHERE] if whole else [])]:
-        fitted_N = about_N & (outer_fold_N != fold)
+    for fold in [*np.unique(outer.fold_N[about_N]).tolist(), *([NOWHERE] if whole else [])]:
+        fitted_N = about_N if fold == NOWHERE else about_N & outer.fitted_FN[fold]
         fitted_n = np.flatnonzero(fitted_N)
+        if not len(fitted_n):
+            continue
         space = row_space(features(fitted_n), fitted_n)
         for place, (kind, observed) in enumerate((question.kind, question.observed) for question in questions):
             inside = observed.of(observed.among(fitted_N))
@@ -109,7 +112,7 @@ def cross_validated(
             fits[place][fold] = found
             if fold == NOWHERE:
                 continue
-            outside_P = np.flatnonzero(observed.among(about_N & (outer_fold_N == fold)))
+            outside_P = np.flatnonzero(observed.among(about_N & (outer.fold_N == fold)))
             outside = observed.of(outside_P)
             predicted_PT = path.predicted(space, outside)[0]
             ignorant_PT = np.broadcast_to(kind.ignorant(inside), predicted_PT.shape)

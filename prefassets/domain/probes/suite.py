@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from prefassets.domain.probes.asked import Asked, NotProbed, Probed, Target, Where, asked, in_order
 from prefassets.domain.probes.baselines import TextFeatures, log_length, one_hot, random_activations, shuffled_items
-from prefassets.domain.probes.folds import dealt_folds
+from prefassets.domain.probes.folds import Split, dealt_folds
 from prefassets.domain.probes.kinds import KINDS
 from prefassets.domain.probes.metrics import FOREMOST, METRICS, RANGE, Drawn
 from prefassets.domain.probes.nested import Answer, Features, Question, cross_validated
@@ -84,13 +84,16 @@ def probe_suite(
     seeds: int = 5,
     draws: int = 1000,
     seed: int = 0,
+    lone_target: Literal["refuse", "note"] = "refuse",
     on_fit: Callable[[int, int], None] | None = None,
 ) -> Found:
     """Fit a probe to every target at every layer and position, by nested cross-validation, and score what it predicts.
 
     Folds are of units, dealt by name; the folds that are not held out choose the penalty. With two or more topics or
-    origins each is also left out in turn, with penalties chosen by unit among the rest. Beside `activations`, every
-    target is predicted from
+    origins each is also left out in turn, with penalties chosen by unit among the rest. Where units have items in
+    several, a topic's items are predicted fold by fold of units, from other topics' items of other units: a probe that
+    knows a user by what was said under another topic has not generalised. Beside `activations`, every target is
+    predicted from
     - `shuffled labels` (those of other units) and `random activations` (normal numbers of the same shape), by unit
       only, over `seeds` seeds each;
     - `topic`, `length` and `text` (see `baselines`), where items have them. These know nothing of layers and positions,
@@ -105,17 +108,18 @@ def probe_suite(
         seeds: of the drawn baselines, at least 2.
         draws: of units, for intervals.
         seed: of folds, draws and baselines; the order of items changes nothing.
+        lone_target: what becomes of the only target, if it cannot be probed: an error, or a note as of one of several.
         on_fit: told how many of how many matrices of features are done.
 
     Raises:
-        ValueError: see `in_order` and `asked`; or the only target cannot be probed. Of several, one that cannot gets a
-            row without an estimate, and a note.
+        ValueError: see `in_order` and `asked`; or the only target cannot be probed, unless that is to be noted. Of
+            several, one that cannot gets a row without an estimate, and a note.
     """
     if folds < FEWEST_FOLDS or seeds < 2 or draws < 1:
         raise ValueError(
             f"probes: {folds} folds, {seeds} seeds, {draws} draws; wanted are {FEWEST_FOLDS}, 2, 1 or more"
         )
-    return _Suite(in_order(probed), folds, seeds, draws, seed).run(on_fit or (lambda done, total: None))
+    return _Suite(in_order(probed), folds, seeds, draws, seed, lone_target).run(on_fit or (lambda done, total: None))
 
 
 @dataclass(frozen=True)
@@ -138,17 +142,20 @@ class _Column:
 
 
 class _Suite:
-    def __init__(self, probed: Probed, folds: int, seeds: int, draws: int, seed: int) -> None:
+    def __init__(
+        self, probed: Probed, folds: int, seeds: int, draws: int, seed: int, lone_target: Literal["refuse", "note"]
+    ) -> None:
         self.probed, self.folds, self.seeds, self.draws, self.seed = probed, folds, seeds, draws, seed
         self.names: list[str] = probed.items["item"].to_list()
         self.units: list[str] = probed.items["unit"].to_list()
         self.unit_N = np.unique(self.units, return_inverse=True)[1]
         self.unit_fold_N = dealt_folds(self.units, folds, seed)
-        self.fold_of = {BY_UNIT: self.unit_fold_N}
+        self.splits = {BY_UNIT: Split.of(self.unit_fold_N)}
         for column, split in LEAVE_OUT.items():
             values = self._values(column)
             if (groups := len(set(values) - {None})) > 1:
-                self.fold_of[split] = dealt_folds(values, min(MOST_LEFT_OUT, groups), seed)
+                group_N = dealt_folds(values, min(MOST_LEFT_OUT, groups), seed)
+                self.splits[split] = Split.crossed(group_N, self.unit_N, self.unit_fold_N)
         topics = self._values("topic")
         self.topic_N = np.unique([f"{topic}" for topic in topics], return_inverse=True)[1] if topics else None
         self.scores: list[dict[str, Any]] = []
@@ -161,20 +168,21 @@ class _Suite:
             try:
                 self.asked.append(asked(target, probed.items, folds, self.unit_fold_N))
             except NotProbed as error:
-                if len(probed.targets) == 1:
+                if len(probed.targets) == 1 and lone_target == "refuse":
                     raise ValueError(f"probes: {error}") from error
                 self._add_note(target, str(error))
         self.drawn: dict[int, Drawn] = {}
+        # Each place is read once more than it need be, so that a broken one is refused before anything is fitted.
+        self.widths = sorted({activations.shape[1] for activations in probed.activations.values()})
 
     def run(self, on_fit: Callable[[int, int], None]) -> Found:
         simple = self._simple_features()
-        widths = sorted({activations.shape[1] for activations in self.probed.activations.values()})
-        total, done = len(simple) + self.seeds * len(widths) + len(self.probed.activations), 0
+        total, done = len(simple) + self.seeds * len(self.widths) + len(self.probed.activations), 0
 
         simple_scores: dict[tuple[str, str, str], Scored] = {}
         curves: dict[tuple[str, str], list] = defaultdict(list)
         for name, features in simple.items():
-            for split in self.fold_of:
+            for split in self.splits:
                 for column in self._fitted(features, split):
                     target = column.asked.target.name
                     simple_scores[target, split, name] = self._scored(column)
@@ -183,7 +191,7 @@ class _Suite:
             on_fit(done := done + 1, total)
 
         random_scores: dict[tuple[str, int], list[Scored]] = defaultdict(list)
-        for width in widths:
+        for width in self.widths:
             for number in range(self.seeds):
                 noise = random_activations(len(self.names), width, self.seed + number)
                 for column in self._fitted(_always(noise), BY_UNIT):
@@ -195,7 +203,7 @@ class _Suite:
         for where, activations in self.probed.activations.items():
             shuffled_scores: dict[str, list[Scored]] = defaultdict(list)
             shuffled_curves: dict[str, list] = defaultdict(list)
-            for split in self.fold_of:
+            for split in self.splits:
                 by_unit = split == BY_UNIT
                 for column in self._fitted(_always(activations), split, shuffles=by_unit, weights=by_unit):
                     target = column.asked.target.name
@@ -260,7 +268,7 @@ class _Suite:
                     columns += [(one, shuffle, observed, len(questions), at) for at, (one, shuffle) in enumerate(of)]
                     questions.append(Question(alike[0].kind, observed))
             answers = cross_validated(
-                features, questions, self.fold_of[split], self.unit_fold_N, whole=weights, weights=weights
+                features, questions, self.splits[split], self.unit_fold_N, whole=weights, weights=weights
             )
             for one, shuffle, observed, question, at in columns:
                 yield _Column(one, shuffle, observed, answers[question], at)
@@ -343,7 +351,12 @@ class _Suite:
             )
 
     def _add_sweep(self, one: Asked, where: Where, features: str, curves: Sequence[tuple]) -> None:
-        """Mean over outer folds, and seeds where there are several, with twice its standard error."""
+        """Mean over outer folds, and seeds where there are several, and how much they differ: twice their standard
+        deviation over the root of their number.
+
+        Fits of outer folds share most of their rows, so their mean would vary by more in other samples: no confidence
+        band.
+        """
         # of a penalty that some folds did not come to, the others' mean would be of the luckier ones
         inner_FA, in_sample_FA = (np.array([curve[which] for curve in curves]) for which in (0, 1))
         mean_A, in_sample_A = inner_FA.mean(axis=0), in_sample_FA.mean(axis=0)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from prefassets.domain.probes.folds import dealt_folds
+from prefassets.domain.probes.folds import Split, dealt_folds
 from prefassets.domain.probes.kinds import KINDS
 from prefassets.domain.probes.nested import Question, best_penalty, cross_validated
 from prefassets.domain.probes.observed import Choices, Values
@@ -28,7 +28,7 @@ def a_question(kind: str, of: np.ndarray) -> Question:
 def test_penalties_and_predictions_do_not_change_with_the_labels_and_activations_that_are_held_out(kind):
     activations, values = activations_with(ITEMS, 20, 0.5)
     folds = dealt_folds(names(ITEMS), 5)
-    (clean,) = cross_validated(lambda fitted: activations, [a_question(kind, values)], folds, folds)
+    (clean,) = cross_validated(lambda fitted: activations, [a_question(kind, values)], Split.of(folds), folds)
     for fold in range(5):
         spoiled, strange = values.copy(), activations.copy()
         spoiled[folds == fold] = -spoiled[folds == fold] + 0.3
@@ -39,7 +39,9 @@ def test_penalties_and_predictions_do_not_change_with_the_labels_and_activations
             rest = before.among(folds != fold)
             wins = np.where(rest, before.wins_a_P, after.wins_a_P)
             questions = [Question(KINDS[kind], Choices(before.a_P, before.b_P, wins, 1 - wins))]
-        (found,) = cross_validated(lambda fitted, strange=strange: strange, questions, folds, folds, weights=True)
+        (found,) = cross_validated(
+            lambda fitted, strange=strange: strange, questions, Split.of(folds), folds, weights=True
+        )
         assert (found.folds[fold].penalty_T == clean.folds[fold].penalty_T).all()
         assert found.folds[fold].inner_AT == pytest.approx(clean.folds[fold].inner_AT, nan_ok=True)
         others = [found.folds[other].inner_AT for other in range(5) if other != fold]
@@ -49,7 +51,9 @@ def test_penalties_and_predictions_do_not_change_with_the_labels_and_activations
 def test_predictions_are_those_of_sklearn_with_the_chosen_penalty_on_the_other_folds():
     activations, values = activations_with(ITEMS, 200, 0.8)
     folds = dealt_folds(names(ITEMS), 5)
-    (answer,) = cross_validated(lambda fitted: activations, [a_question("number", values)], folds, folds, weights=True)
+    (answer,) = cross_validated(
+        lambda fitted: activations, [a_question("number", values)], Split.of(folds), folds, weights=True
+    )
     held = answer.held_out
     assert sorted(held.observed_P.tolist()) == list(range(ITEMS))
     for fold, fit in answer.folds.items():
@@ -69,7 +73,7 @@ def test_choices_across_folds_are_neither_fitted_nor_predicted():
     activations, values = activations_with(ITEMS, 20, 0.5)
     folds = dealt_folds(names(ITEMS), 5)
     question = a_question("choices", values)
-    (answer,) = cross_validated(lambda fitted: activations, [question], folds, folds)
+    (answer,) = cross_validated(lambda fitted: activations, [question], Split.of(folds), folds)
     a, b = question.observed.a_P, question.observed.b_P
     assert set(answer.held_out.observed_P) == set(np.flatnonzero(folds[a] == folds[b]))
     for fold, fit in answer.folds.items():

@@ -169,8 +169,37 @@ def test_rows_of_one_user_are_held_out_and_drawn_together():
     assert kept_apart.scores["units"].unique().to_list() == [40]
 
 
+@pytest.mark.parametrize("left_out", ["topic", "origin"])
+def test_a_user_is_not_recognised_by_what_was_said_under_another_topic(left_out):
+    """Labels of noise, each user's own, and activations that name the user under every topic."""
+    generator = np.random.default_rng(1)
+    users, topics = (places.ravel() for places in np.indices((120, 3)))
+    activations = (generator.normal(size=(120, 30))[users] + 0.3 * generator.normal(size=(360, 30))).astype(np.float32)
+    group = numbers(generator.permutation(np.arange(120) % 2)[users].astype(float), name="group", kind="binary")
+    given = probed(
+        activations,
+        group,
+        unit=[f"user_{user}" for user in users],
+        **{left_out: [f"topic {topic}" for topic in topics]},
+    )
+    found = probe_suite(given, draws=200, seeds=2)
+    row = found.scores.filter(split=f"leave_one_{left_out}_out", features="activations", metric="auc").row(
+        0, named=True
+    )
+    assert row["lower"] < 0.5 < row["upper"]
+    assert (row["rows"], row["units"]) == (360, 120)
+
+
 def test_progress_is_told_to_its_end():
     told = []
     activations, target = activations_with(30, 5, 0.5)
     probe_suite(probed(activations, numbers(target)), seeds=2, draws=10, on_fit=lambda *at: told.append(at))
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_target_of_one_topic_only_is_told_to_have_nothing_to_hold_out_by_topic():
+    activations, target = activations_with(60, 5, 0.5)
+    given = probed(activations, numbers(target[:30]), topic=["math"] * 30 + ["chat"] * 30)
+    scores = probe_suite(given, draws=10, seeds=2).scores.filter(split="leave_one_topic_out", features="activations")
+    assert scores["estimate"].is_null().all()
+    assert scores["note"].str.starts_with("nothing could be held out").all()
