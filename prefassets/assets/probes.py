@@ -82,7 +82,7 @@ def _probe(store: Store, found: ToProbe) -> None:
     with progress_bar(f"probes of {found.experiment}") as show:
         for probed in found.probed:
             try:
-                suite = probe_suite(probed, on_fit=show)
+                suite = probe_suite(probed, on_fit=show, lone_target="note")
             except ValueError as error:  # such as hidden states that are no numbers
                 named = ", ".join(target.name for target in probed.targets)
                 _logger.warning("%s of %s cannot be probed: %s", named, found.experiment, error)
