@@ -21,8 +21,9 @@ def test_the_tiny_model_s_preferences_are_measured_to_the_end_and_once(copied_ho
     assert rows["preferences.ratings"] == 2 * TASKS
     assert choices == [("a",), ("b",)], "it could answer in no other way"
     states = copied_home.rows("measure", "demo_tasks", "--list")
-    assert [row["state"] for row in states] == ["finished"] * CONFIGURATIONS
+    assert [row["state"] for row in states] == ["finished"] * (CONFIGURATIONS + 1)  # and the activations
     again = copied_home.run("measure", "demo_tasks", "--format", "json")
-    chosen = {row["configuration"] for row in states if not row["configuration"].startswith("rating")}
+    names = {row["configuration"] for row in states} - {"activations"}
+    chosen = {name for name in names if not name.startswith("rating")}
     assert {row["configuration"] for row in json.loads(again.stdout)} == chosen
     assert [line for line in again.stderr.splitlines() if "demo_tasks" in line] == [], "nothing was asked or fitted"

@@ -98,7 +98,7 @@ def test_verdicts_stand_on_the_seeds_that_exist_and_say_so(copied_home):
     assert (verdicts["age"]["seeds_run"], verdicts["region"]["seeds_run"]) == (2, 3)
     assert "2 of 3 planned seeds" in verdicts["age"]["cautions"]
     assert verdicts["age"]["estimate_pp"] is not None, "estimated anew from the seeds that are left, before any run"
-    assert "1 of 27 cells are missing" in copied_home.run("verdicts", "demo").stderr
+    assert "1 of 27 cells are not finished" in copied_home.run("verdicts", "demo").stderr
 
 
 def test_a_stale_cell_is_shown_with_the_field_that_differs_and_trained_again(repaired):

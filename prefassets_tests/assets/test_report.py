@@ -45,7 +45,7 @@ def test_what_never_ran_has_no_page_yet(demo_home):
 
 def test_its_questions_can_be_asked(demo_home):
     queries = [unescape(found) for found in re.findall(r"<pre><code>(.*?)</code></pre>", page_of(demo_home), re.DOTALL)]
-    assert len(queries) == 3
+    assert len(queries) == 4
     with duckdb.connect(str(demo_home.folder / "warehouse.duckdb"), read_only=True) as connection:
         for query in queries:
             assert connection.execute(query).fetchall()

@@ -57,7 +57,7 @@ def test_seven_cells_at_three_a_run_are_three_lists_of_cells_and_a_run_that_fail
     assert len(asked) == 7
     assert listed == [asked[:3], asked[3:6], asked[6:]]
     line, run_id, *waiting = queued
-    assert line == f"run {run_id[:8]} is queued: 2 cells of demo: training 2, scoring 2"
+    assert line == f"run {run_id[:8]} is queued: 2 cells of demo: training 2, scoring 2, reading 2"
     assert waiting == ["QUEUED", asked[:2]], "for a daemon; here is none"
     (left, once), (_, twice) = trained
     assert left[0].startswith(f"of 3 cells 2 are in flight: run {run_id[:8]} (queued); left to them")

@@ -461,13 +461,13 @@ def _row(found: Estimate) -> dict[str, object]:
     """
     row = asdict(found)
     del row["p_equivalence"]
-    if found.quantity == "divergence" and TRAINING not in found.spread:
-        note = "; ".join(filter(None, (found.note, "no placebo splits: any two sets of users may diverge as much")))
-        return {**row, "note": note, "state": "cannot tell"}
     if found.p_adjusted is None:
         return {**row, "state": "no interval"}
     if found.p_adjusted > 1 - LEVEL:
         return {**row, "state": "not told from zero"}
+    if found.quantity == "divergence" and TRAINING not in found.spread:
+        note = "; ".join(filter(None, (found.note, "no placebo splits: any two sets of users may diverge as much")))
+        return {**row, "note": note, "state": "cannot tell"}
     return {**row, "state": "above zero" if found.estimate > 0 else "below zero"}
 
 

@@ -252,7 +252,7 @@ def test_intervals_cover_zero_where_adapters_are_interchangeable(simulated):
 def test_under_nulls_few_are_called_different(simulated):
     """By Holm over five splits at most 5 % of studies have a false one, for each quantity and metric; 25 studies."""
     nulls = simulated.filter(pl.col("split") != "s0", NULLS)
-    called = pl.col("state").is_in(["above zero", "below zero"])
+    called = pl.col("state").is_in(["above zero", "below zero", "cannot tell"])
     wrong = nulls.group_by("quantity", "metric", "study").agg(any=called.any())
     assert wrong["any"].mean() <= 0.05
 
@@ -266,8 +266,9 @@ def test_planted_differences_are_found(simulated):
         ("advantage_on_b", "own_shift", 0.7),
         ("divergence", "direction", 0.4),
     ):
-        found = planted.filter(quantity=quantity, metric=metric)
-        assert (found["state"] == "above zero").mean() >= at_least, (quantity, metric)
+        found = planted.filter(pl.col("estimate") > 0, quantity=quantity, metric=metric)
+        told = "cannot tell" if quantity == "divergence" else "above zero"  # as there are no placebo splits
+        assert (found["state"] == told).sum() >= at_least * len(planted["study"].unique()), (quantity, metric)
     assert (planted.filter(quantity="divergence")["p_exchanged"] == 1 / 16).mean() >= 0.8
 
 
@@ -305,7 +306,7 @@ def test_placebo_splits_tell_what_whom_adapters_were_trained_on_does():
         ]
         for name, results in (("alone", halves[:1]), ("with placebos", halves)):
             row = rows_of(*results).filter(split="s0", quantity="divergence").row(0, named=True)
-            called[name] += row["state"] == "above zero"
+            called[name] += row["state"] == ("cannot tell" if name == "alone" else "above zero")
         assert row["spread"] == "users and seeds and training samples"
         assert row["training_sd"] > 0
     assert called["with placebos"] <= 1
