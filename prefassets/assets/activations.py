@@ -1,7 +1,6 @@
 """Hidden states: of base models and adapters on held-out pairs, and of what a measurement asks about."""
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import numpy as np
@@ -11,12 +10,19 @@ from numpy.typing import NDArray
 from prefassets.assets.declared import declared
 from prefassets.assets.gpu import on_gpu
 from prefassets.assets.model import ITS_BASE, REFERENCES, study_and_base
-from prefassets.assets.training import cell_partitions, identity, of_model, raise_for_failed
+from prefassets.assets.training import (
+    cell_partitions,
+    constant_columns,
+    finished_adapters,
+    identity,
+    of_model,
+    tell_of_each,
+)
 from prefassets.domain.preferences.measurement import Measurement
 from prefassets.domain.training.recipe import digest
 from prefassets.measurements import all_measurements
 from prefassets.resources.activations import ActivationChunks, activation_rows
-from prefassets.resources.cells import StudyData, artifact, base_reading
+from prefassets.resources.cells import StudyData, base_reading
 from prefassets.resources.models import load_base
 from prefassets.resources.progress import progress_bar
 from prefassets.resources.store import Store
@@ -25,7 +31,6 @@ from prefassets.studies import all_studies
 from prefassets.studies.study import Cell, Study
 
 RESPONSES = ("chosen", "rejected")
-_logger = logging.getLogger(__name__)
 
 
 # ---- studies
@@ -65,7 +70,7 @@ def base_activations(context: dg.AssetExecutionContext, store: Store) -> dg.Mate
         "revision": model.revision,
         "fingerprint": wanted.fingerprint,
     }
-    rows = _rows_of_pairs(ids, wanted.layers, wanted.positions, found).with_columns(_columns(labels))
+    rows = _rows_of_pairs(ids, wanted.layers, wanted.positions, found).with_columns(constant_columns(labels))
     left_out = {"pairs left out": len(encoded.left_out), "why": dict(list(encoded.left_out.items())[:10])}
     return store.replace("model.activations", rows, [reference], left_out)
 
@@ -90,16 +95,8 @@ def activations_asset(study: Study) -> dg.AssetsDefinition:
         **on_gpu(study.hardware),
     )
     def activations(context: dg.AssetExecutionContext, store: Store) -> None:
-        failures = {}
         cells = [study.cell(key) for key in context.partition_keys]
-        for cell, read in read_adapters(store, StudyData(store, study), cells):
-            if isinstance(read, int):
-                made = activations_made(cell, read)
-                context.log_event(made)
-                context.add_asset_metadata(made.metadata, asset_key=context.asset_key, partition_key=cell.key)
-            else:
-                failures[cell] = read
-        raise_for_failed(study, failures)
+        tell_of_each(context, study, read_adapters(store, StudyData(store, study), cells), activations_made)
 
     return activations
 
@@ -120,7 +117,6 @@ def read_adapters(store: Store, data: StudyData, cells: Sequence[Cell]) -> Itera
         return
     from prefassets.domain.probes.activations import AdapterToRead, activations_of_pairs
     from prefassets.domain.probes.texts import encode_pair_texts
-    from prefassets.domain.training.lora import read_adapter
 
     by_fold = {fold: data.readable_pairs(fold) for fold in {cell.fold for cell in cells}}
     if any(pairs.is_empty() for pairs in by_fold.values()):
@@ -133,14 +129,11 @@ def read_adapters(store: Store, data: StudyData, cells: Sequence[Cell]) -> Itera
         pl.concat(by_fold.values()).unique("pair_id"), model.tokenizer, study.hyperparameters.max_length, positions
     )
     of_key, adapters = {}, []
-    for cell in cells:
-        try:
-            record, files = store.finished(artifact(cell))
-            read_adapter(model, files)
-        except Exception as error:  # whatever it is, it is this cell's; the others are read
-            _logger.exception("cell %s cannot be read", cell.key)
-            yield cell, f"{type(error).__name__}: {error}"
+    for cell, adapter in finished_adapters(store, model, cells):
+        if isinstance(adapter, str):
+            yield cell, adapter
             continue
+        record, files = adapter
         of_key[cell.key] = cell, record
         adapters.append(AdapterToRead(cell.key, files, tuple(by_fold[cell.fold]["pair_id"])))
     if not adapters:
@@ -153,7 +146,7 @@ def read_adapters(store: Store, data: StudyData, cells: Sequence[Cell]) -> Itera
             cell, record = of_key[str(key)]
             rows = _rows_of_pairs(by_fold[cell.fold]["pair_id"].to_list(), data.layers, positions, found)
             labels = {**identity(cell, record["fingerprint"]), "reading": data.reading(cell.fold)}
-            labelled = rows.with_columns(_columns(labels))
+            labelled = rows.with_columns(constant_columns(labels))
             store.replace("training.activations", labelled, cell.partition, result=record["result"])
             yield cell, len(rows)
 
@@ -163,10 +156,6 @@ def _rows_of_pairs(
 ) -> pl.DataFrame:
     """A row per activation of an array (pairs, 2, layers, positions, width)."""
     return activation_rows({"pair_id": pair_ids, "response": RESPONSES, "layer": layers, "position": positions}, found)
-
-
-def _columns(values: Mapping[str, object]) -> list[pl.Expr]:
-    return [pl.lit(value).alias(name) for name, value in values.items()]
 
 
 # ---- measurements

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
@@ -24,6 +24,9 @@ from prefassets.resources.tables import CELL_COLUMNS, TABLES
 from prefassets.settings import settings
 from prefassets.studies import all_studies
 from prefassets.studies.study import Cell, Study
+
+if TYPE_CHECKING:
+    from prefassets.domain.training.language_model import LanguageModel
 
 GROUP = "training"
 WEIGHTS = "adapter_model.safetensors"
@@ -120,18 +123,32 @@ def margins_asset(study: Study) -> dg.AssetsDefinition:
         **on_gpu(study.hardware),
     )
     def margins(context: dg.AssetExecutionContext, store: Store) -> None:
-        failures = {}
         cells = [study.cell(key) for key in context.partition_keys]
-        for cell, scored in score(store, StudyData(store, study), cells):
-            if isinstance(scored, int):
-                made = margins_made(cell, scored)
-                context.log_event(made)
-                context.add_asset_metadata(made.metadata, asset_key=context.asset_key, partition_key=cell.key)
-            else:
-                failures[cell] = scored
-        raise_for_failed(study, failures)
+        tell_of_each(context, study, score(store, StudyData(store, study), cells), margins_made)
 
     return margins
+
+
+def tell_of_each(
+    context: dg.AssetExecutionContext,
+    study: Study,
+    outcomes: Iterable[tuple[Cell, int | str]],
+    made_of: Callable[[Cell, int], dg.AssetMaterialization],
+) -> None:
+    """Tell Dagster of each cell as it ends, with its number of rows; those with a reason instead have failed.
+
+    Raises:
+        CellsFailed: at least one cell failed; every other is told of.
+    """
+    failures = {}
+    for cell, outcome in outcomes:
+        if isinstance(outcome, int):
+            made = made_of(cell, outcome)
+            context.log_event(made)
+            context.add_asset_metadata(made.metadata, asset_key=context.asset_key, partition_key=cell.key)
+        else:
+            failures[cell] = outcome
+    raise_for_failed(study, failures)
 
 
 def adapter_made(store: Store, cell: Cell) -> dg.AssetMaterialization:
@@ -318,7 +335,7 @@ def _put_rows(
     for table, rows in (
         ("training.cells", _frame("training.cells", [cell_row])),
         ("training.adapters", _frame("training.adapters", [adapter_row])),
-        ("training.log", log.with_columns(_columns(whose))),
+        ("training.log", log.with_columns(constant_columns(whose))),
     ):
         store.replace(table, rows, cell.partition, result=result)
     return {
@@ -337,30 +354,43 @@ def score(store: Store, data: StudyData, cells: list[Cell]) -> Iterator[tuple[Ce
     """
     if not cells:
         return
-    from prefassets.domain.training.lora import read_adapter
     from prefassets.domain.training.scoring import AdapterToScore, score_adapters
 
     wanted = {cell: data.held_out_pairs(cell) for cell in cells}
     shared = load_training_data(store, data, pl.concat(wanted.values()).unique("pair_id"))
     by_key, adapters = {}, []
-    for cell, pairs in wanted.items():
-        try:
-            record, files = store.finished(artifact(cell))
-            read_adapter(shared.language_model, files)
-        except Exception as error:  # whatever it is, it is this cell's; the others are scored
-            _logger.exception("cell %s cannot be scored", cell.key)
-            yield cell, f"{type(error).__name__}: {error}"
+    for cell, found in finished_adapters(store, shared.language_model, cells):
+        if isinstance(found, str):
+            yield cell, found
             continue
+        record, files = found
         by_key[cell.key] = cell, record
         beta = data.study.hyperparameters.beta
-        adapters.append(AdapterToScore(cell.key, files, tuple(pairs["pair_id"]), beta))
+        adapters.append(AdapterToScore(cell.key, files, tuple(wanted[cell]["pair_id"]), beta))
     total = sum(len(adapter.pair_ids) for adapter in adapters)
     with progress_bar(f"scoring {data.study.name}, pairs", total) as show:
         for key, margins in score_adapters(adapters, shared, on_batch=lambda done, _total: show(done)):
             cell, record = by_key[key]
-            rows = margins.with_columns(_columns(identity(cell, record["fingerprint"])))
+            rows = margins.with_columns(constant_columns(identity(cell, record["fingerprint"])))
             store.replace("training.margins", rows, cell.partition, result=record["result"])
             yield cell, len(rows)
+
+
+def finished_adapters(
+    store: Store, model: "LanguageModel", cells: Iterable[Cell]
+) -> Iterator[tuple[Cell, tuple[dict[str, Any], dict[str, bytes]] | str]]:
+    """Each cell with the record and files of its adapter, or with the reason why the model cannot take it."""
+    from prefassets.domain.training.lora import read_adapter
+
+    for cell in cells:
+        try:
+            record, files = store.finished(artifact(cell))
+            read_adapter(model, files)
+        except Exception as error:  # whatever it is, it is this cell's; the others go on
+            _logger.exception("the adapter of cell %s cannot be read", cell.key)
+            yield cell, f"{type(error).__name__}: {error}"
+        else:
+            yield cell, (record, files)
 
 
 def identity(cell: Cell, fingerprint: str) -> dict[str, Any]:
@@ -369,7 +399,8 @@ def identity(cell: Cell, fingerprint: str) -> dict[str, Any]:
     return {name: row[name] for name in CELL_COLUMNS}
 
 
-def _columns(values: Mapping[str, Any]) -> list[pl.Expr]:
+def constant_columns(values: Mapping[str, Any]) -> list[pl.Expr]:
+    """Columns of one value each."""
     return [pl.lit(value).alias(name) for name, value in values.items()]
 
 
