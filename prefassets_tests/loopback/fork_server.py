@@ -181,7 +181,8 @@ def _become(command: list[str], environment: dict[str, str], folder: str, output
     os.environ.update(environment)
     time.tzset()
     sys.argv, sys.orig_argv = command, [sys.executable, *command]
-    sys.path[:0] = [str(Path(command[0]).parent), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    asked = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:] = dict.fromkeys([str(Path(command[0]).parent), *asked, *sys.path])  # as `site` does: none twice
     with contextlib.suppress(ModuleNotFoundError):
         importlib.import_module("sitecustomize")
     return command[0]
