@@ -9,6 +9,7 @@ Tables that SQL writes declare themselves in `sql/` (see `sql_tables.py`).
 import polars as pl
 
 from prefassets.domain.prism.released import SURVEY_COLUMNS, UTTERANCE_COLUMNS
+from prefassets.resources.arena_tables import ARENA_TABLES
 from prefassets.resources.preference_tables import PREFERENCE_TABLES
 from prefassets.resources.probe_tables import PROBE_TABLES, READ, READING
 from prefassets.resources.table import BOOLEAN, INTEGER, REAL, TEXT, Column, Table, optional
@@ -703,5 +704,6 @@ TABLES: dict[str, Table] = {
         ),
         *PREFERENCE_TABLES,
         *PROBE_TABLES,
+        *ARENA_TABLES,
     )
 }

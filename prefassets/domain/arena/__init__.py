@@ -1,0 +1,1 @@
+"""Which of two answers people prefer, predicted by a finetuned language model: Chatbot Arena's battles to scores."""
