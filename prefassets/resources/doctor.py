@@ -20,6 +20,7 @@ PACKAGES = (
     "transformers",
     "trl",
     "peft",
+    "bitsandbytes",
     "duckdb",
     "polars",
     "statsmodels",
