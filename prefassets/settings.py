@@ -3,7 +3,7 @@
 import re
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -31,7 +31,7 @@ def local_folder(home: str, local: str) -> Path:
 class Settings(BaseSettings):
     """Where everything is and how it runs. Each field is the environment variable `PREFASSETS_<FIELD>`.
 
-    `prism`, `scale`, `seed` and `tasks` are only read when a home is new: a home pins them on first use (`Store.pin`).
+    What `source` holds is only read when a home is new: a home pins it on first use (`Store.pin`).
     """
 
     model_config = SettingsConfigDict(env_prefix="PREFASSETS_", frozen=True, extra="ignore")
@@ -49,10 +49,16 @@ class Settings(BaseSettings):
     prism: str | None = Field(
         default=None, description="`synthetic`, `hub`, or a folder with survey.jsonl and utterances.jsonl"
     )
-    scale: float | None = Field(default=None, gt=0, le=1, description="share of synthetic PRISM's 1,500 users to make")
-    seed: int | None = Field(default=None, ge=0, description="seed of synthetic PRISM, of the folds and of the tasks")
+    scale: float | None = Field(
+        default=None, gt=0, le=1, description="share of synthetic PRISM's 1,500 users and of synthetic battles to make"
+    )
+    seed: int | None = Field(default=None, ge=0, description="seed of what is synthetic, of the folds and of the tasks")
     tasks: str | None = Field(
         default=None, description="`synthetic`, `hub`, or a folder with files of MATH, Alpaca, WildChat or BailBench"
+    )
+    arena: str | None = Field(
+        default=None,
+        description="`synthetic`, `hub`, or a file of battles like Chatbot Arena 55k's train.csv",
     )
     executor: Literal["in_process", "multiprocess", "k8s"] = Field(
         default="in_process",
@@ -99,10 +105,10 @@ class Settings(BaseSettings):
     def _home_is_absolute(cls, home: str) -> str:
         return home.rstrip("/") if is_url(home) else str(Path(home).expanduser().absolute())
 
-    @field_validator("prism", "tasks")
+    @field_validator("prism", "tasks", "arena")
     @classmethod
-    def _folder_is_absolute(cls, source: str | None) -> str | None:
-        """A home remembers its sources; a relative folder would mean another one from elsewhere."""
+    def _path_is_absolute(cls, source: str | None) -> str | None:
+        """A home remembers its sources; a relative path would mean another one from elsewhere."""
         return source if source in (None, "synthetic", "hub") else str(Path(source).absolute())
 
     @field_validator("dagster")
@@ -118,6 +124,11 @@ class Settings(BaseSettings):
         if address.username is not None:
             raise ValueError("it must not hold a user or password; PREFASSETS_DAGSTER_TOKEN is for that")
         return dagster.rstrip("/").removesuffix("/graphql")
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What is asked for of where a home's data come from, as `Store.source` takes it; None for whatever it has."""
+        return {name: getattr(self, name) for name in ("prism", "scale", "seed", "tasks", "arena")}
 
     @property
     def dagster_home(self) -> Path:

@@ -26,7 +26,7 @@ PUBLISHED_PAIRS, PUBLISHED_USERS = 18_064, 1_393  # report of 2026-02-24: pairs 
 )
 def released(store: Store) -> Iterator[dg.MaterializeResult]:
     """The released files, validated row by row; or synthetic PRISM in the same form."""
-    source = store.source(settings().prism, settings().scale, settings().seed, settings().tasks)
+    source = store.source(**settings().source)
     found, planted = load(source)
     store.pin(source)  # not before it could be read: a source that was mistyped must not stick
     ignored = {f"ignored: {column}": count for column, count in found.ignored.items()}

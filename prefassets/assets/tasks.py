@@ -12,7 +12,7 @@ from prefassets.settings import settings
 @dg.asset(**declared("tasks.tasks"), group_name="preferences", kinds={"polars"})
 def tasks(store: Store) -> dg.MaterializeResult:
     """Tasks of released data sets, validated row by row; or synthetic ones of the same kinds."""
-    source = store.source(settings().prism, settings().scale, settings().seed, settings().tasks)
+    source = store.source(**settings().source)
     found = load_tasks(source)
     store.pin(source)  # not before it could be read: a source that was mistyped must not stick
     counted = {f"tasks: {origin}": count for origin, count in sorted(found.tasks.group_by("origin").len().rows())}

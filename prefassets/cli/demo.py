@@ -41,7 +41,7 @@ def demo(scale: float | None, form: str) -> None:
     asked = scale if scale is not None else settings().scale
     if store.pinned() is None and asked is None:
         asked = DEMO_SCALE
-    source = store.source(settings().prism, asked, settings().seed, settings().tasks)
+    source = store.source(**settings().source | {"scale": asked})
     if source.prism == "synthetic":
         store.pin(source)
     study = all_studies()["demo"]

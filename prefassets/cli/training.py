@@ -136,7 +136,7 @@ def _launch(study: Study, stale: bool, again: bool) -> None:
     """Train the unfinished cells of a study: elsewhere, by the daemon, or in this process."""
     from prefassets.resources.cells import unfinished
 
-    say(str(open_store().source(settings().prism, settings().scale, settings().seed, settings().tasks)))
+    say(str(open_store().source(**settings().source)))
     runs: Runs
     if settings().dagster is not None:
         from prefassets.runs.elsewhere import DagsterElsewhere

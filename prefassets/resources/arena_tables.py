@@ -7,9 +7,7 @@ from prefassets.resources.table import BOOLEAN, INTEGER, REAL, TEXT, Column, Tab
 TEXTS = pl.List(pl.String())
 BATTLE = Column(TEXT, "the battle's identifier, as its source has it")
 WINNER = Column(TEXT, "what the person said: A, B, or tie (equally good, or both bad)")
-PROMPT_DIGEST = Column(
-    TEXT, "digest of the first turn's prompt, normalised; battles that share it are one unit"
-)
+PROMPT_DIGEST = Column(TEXT, "digest of the first turn's prompt, normalised; battles that share it are one unit")
 RECIPE = Column(TEXT, "the recipe's name")
 MODEL = Column(TEXT, "`tiny` or a Hugging Face model id")
 REVISION = Column(TEXT, "revision of the base model")
@@ -72,6 +70,7 @@ PREDICTION_COLUMNS = {
     "tokens": optional(INTEGER, "tokens that the model read, template included; empty for baselines"),
     "left_out": optional(INTEGER, "tokens of prompt and answers that did not fit; empty for baselines"),
 }
+PREDICTED = {**PREDICTION_COLUMNS, "fingerprint": FINGERPRINT}
 CURVE_COLUMNS = {
     "adapter": Column(INTEGER, "which of the recipe's adapters, from 0"),
     "step": Column(INTEGER, "optimiser step, from 1"),
@@ -197,8 +196,8 @@ ARENA_TABLES = (
             "recipe": RECIPE,
             "state": Column(
                 TEXT,
-                "finished; missing (no adapter); unscored (no predictions of today's held-out battles); stale (trained "
-                "by another recipe, or on other battles, than there are now)",
+                "finished; missing (no adapter); unscored (no predictions of today's held-out battles by it, or by its "
+                "base model); stale (trained by another recipe, or on other battles, than there are now)",
             ),
             "reason": Column(TEXT, "what is missing, or what differs; empty if finished"),
         },
@@ -240,9 +239,20 @@ ARENA_TABLES = (
         arena_artifact,
     ),
     Table(
-        "arena.predictions",
-        "One row per (predictor, held-out battle): how likely each winner is.",
-        {**PREDICTION_COLUMNS, "fingerprint": FINGERPRINT},
+        "arena.baseline_eval",
+        "One row per (baseline, held-out battle): how likely each winner is, from what cannot read the answers.",
+        PREDICTED,
+    ),
+    Table(
+        "arena.base_eval",
+        "One row per (base model, held-out battle): how likely each winner is, by the model without an adapter.",
+        PREDICTED,
+        ("predictor",),
+    ),
+    Table(
+        "arena.finetuned_eval",
+        "One row per (recipe, held-out battle): how likely each winner is, by the model with the recipe's adapter.",
+        PREDICTED,
         ("predictor",),
     ),
     Table(

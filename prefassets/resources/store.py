@@ -1,12 +1,12 @@
 """The store: every table and artifact of one home. Nothing outside this file names a stored file; `files.py` writes it.
 
-home.json                                     what the home is pinned to: sources of PRISM and of the tasks, scale, seed
+home.json                                     what the home is pinned to: sources of PRISM, tasks, battles, scale, seed
 tables/<schema>/<table>/<value>/.../part.parquet   one file per partition
 artifacts/<name>/record.json                  which result of an adapter or model stands; written last
 artifacts/<name>/<result>/...                 its files; its rows lie in tables/.../<result>/part.parquet
 checkpoints/<fingerprint>                     the state of a cell in training; gone once its record stands
 answers/<configuration>/<name>.jsonl          what a model answered, as far as no table holds it (see `answers.py`)
-reports/<name>.html                           the page of a study or a measurement
+reports/<name>.html                           the page of a study or a measurement, or arena.html
 warehouse.duckdb                              the database that people query (see `warehouse.py`)
 dagster/                                      Dagster's own state, if the home is a folder
 """
@@ -52,21 +52,30 @@ class WrongHome(ValueError):
 
 @dataclass(frozen=True)
 class DataSource:
-    """What every number of a home comes from: PRISM or, of what a model prefers, the tasks.
+    """What every number of a home comes from: PRISM; of what a model prefers, the tasks; of Arena, the battles.
 
-    `scale` and `seed` shape synthetic PRISM; `seed` also fixes the folds, synthetic tasks, and which tasks are kept.
+    `scale` and `seed` shape synthetic PRISM and battles; `seed` also fixes the folds, synthetic tasks, and which tasks
+    are kept.
     """
 
     prism: str = "synthetic"
     scale: float = 1.0
     seed: int = 0
     tasks: str = "synthetic"
+    arena: str = "synthetic"
 
     @property
     def of_tasks(self) -> str:
         """The source of the tasks in words, as `str` is of PRISM."""
         where = "synthetic tasks" if self.tasks == "synthetic" else f"tasks from {self.tasks}"
         return f"{where}, seed {self.seed}"
+
+    @property
+    def of_battles(self) -> str:
+        """The source of the battles in words."""
+        if self.arena == "synthetic":
+            return f"synthetic battles, scale {self.scale:g}, seed {self.seed}"
+        return f"battles from {self.arena}, seed {self.seed}"
 
     def __str__(self) -> str:
         if self.prism == "synthetic":
@@ -411,21 +420,26 @@ class Store(dg.ConfigurableResource):
     # ---- the home itself
 
     def source(
-        self, prism: str | None = None, scale: float | None = None, seed: int | None = None, tasks: str | None = None
+        self,
+        prism: str | None = None,
+        scale: float | None = None,
+        seed: int | None = None,
+        tasks: str | None = None,
+        arena: str | None = None,
     ) -> DataSource:
         """What this home is made of; for a new home, what it would be made of. Writes nothing.
 
         Raises:
             WrongHome: the home is pinned to something else than what is asked for.
         """
-        wanted: dict[str, Any] = {"prism": prism, "scale": scale, "seed": seed, "tasks": tasks}
+        wanted: dict[str, Any] = {"prism": prism, "scale": scale, "seed": seed, "tasks": tasks, "arena": arena}
         wanted = {name: value for name, value in wanted.items() if value is not None}
         pinned = self.pinned()
         if pinned is None:
             return DataSource(**wanted)
         for name, value in wanted.items():
             if getattr(pinned, name) != value:
-                held = pinned.of_tasks if name == "tasks" else pinned
+                held = {"tasks": pinned.of_tasks, "arena": pinned.of_battles}.get(name, pinned)
                 raise WrongHome(
                     f"{self.home} holds {held}, but now {name} = {value!r} is asked for. Results of two sources "
                     f"must not mix: leave it out (PREFASSETS_{name.upper()}), or set PREFASSETS_HOME to a new one."
@@ -437,15 +451,19 @@ class Store(dg.ConfigurableResource):
 
         Raises:
             WrongHome: it is pinned to something else.
-            FileNotFoundError: a folder that it names is not there; it was mistyped, and must not stick.
+            FileNotFoundError: a folder or file that it names is not there; it was mistyped, and must not stick.
         """
         if self.source(**asdict(source)) == self.pinned():
             return
-        for name in ("prism", "tasks"):
-            folder = getattr(source, name)
-            if folder not in ("synthetic", "hub") and not Path(folder).is_dir():
+        for name, kind, is_there in (
+            ("prism", "folder", Path.is_dir),
+            ("tasks", "folder", Path.is_dir),
+            ("arena", "file", Path.is_file),
+        ):
+            path = getattr(source, name)
+            if path not in ("synthetic", "hub") and not is_there(Path(path)):
                 raise FileNotFoundError(
-                    f"{folder} is no folder, and {self.home} would be bound to it for good. Correct "
+                    f"{path} is no {kind}, and {self.home} would be bound to it for good. Correct "
                     f"PREFASSETS_{name.upper()}, or leave it out."
                 )
         self._files.write("home.json", json.dumps(asdict(source), indent=1).encode())
