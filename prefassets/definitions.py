@@ -4,6 +4,7 @@ import dagster as dg
 
 from prefassets.assets import (
     activations,
+    arena,
     cells_job,
     evidence,
     inference,
@@ -26,7 +27,7 @@ from prefassets.settings import settings
 
 ASSETS = [
     *dg.load_assets_from_modules(
-        [prism, tasks, evidence, splits, studies, model, inference, weights, probes, warehouse]
+        [prism, tasks, evidence, splits, studies, model, inference, weights, probes, arena, warehouse]
     ),
     *training.STUDY_ASSETS,
     *training.COLLECTED_ASSETS,
@@ -36,7 +37,9 @@ ASSETS = [
     *verdicts.ASSETS,
     *report.ASSETS,
 ]
-CHECKS = dg.load_asset_checks_from_modules([prism, tasks, evidence, splits, model, training, preferences, verdicts])
+CHECKS = dg.load_asset_checks_from_modules(
+    [prism, tasks, evidence, splits, model, training, preferences, arena, verdicts]
+)
 
 # What is read of finished cells and passes: made anew after each run, whatever seeds there are.
 JUDGED = dg.AssetSelection.groups(
@@ -44,6 +47,8 @@ JUDGED = dg.AssetSelection.groups(
 ) | dg.AssetSelection.assets(["model", "wpo_weights"])
 # What is read of finished configurations: made anew after each measurement.
 BELIEVED = dg.AssetSelection.groups("preferences", "probes") - dg.AssetSelection.assets(["tasks", "tasks"])
+# What is read of Arena's predictions: made anew after each that is new.
+COMPARED = dg.AssetSelection.groups("arena") - dg.AssetSelection.assets(*arena.MADE)
 
 
 def chosen_executor() -> dg.ExecutorDefinition:
@@ -75,12 +80,17 @@ defs = dg.Definitions(
             selection=BELIEVED | dg.AssetSelection.groups("warehouse"),
             description="Collect what models have answered, judge it, write pages, publish warehouse.duckdb.",
         ),
+        dg.define_asset_job(
+            "arena",
+            selection=COMPARED | dg.AssetSelection.groups("warehouse"),
+            description="Compare what predicts the winners of battles, write its page, publish warehouse.duckdb.",
+        ),
         *cells_job.CELLS_JOBS,
     ],
     sensors=[
         dg.AutomationConditionSensorDefinition(
             "after_any_change",
-            target=dg.AssetSelection.groups("evidence") | JUDGED | BELIEVED,
+            target=dg.AssetSelection.groups("evidence") | JUDGED | BELIEVED | COMPARED,
             default_status=dg.DefaultSensorStatus.RUNNING,
         )
     ],

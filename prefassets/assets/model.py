@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
+from prefassets.arena_recipes import all_recipes
 from prefassets.assets.declared import declared
 from prefassets.assets.gpu import on_gpu
 from prefassets.domain.prism.cohorts import sampled_prompts
@@ -26,7 +27,8 @@ GROUP = "model"
 _STUDIES = all_studies().values()
 _BASE_OF_REFERENCE = {study.reference: study.base_model for study in _STUDIES}
 _OF_MEASUREMENTS = [name for measurement in all_measurements().values() for name in measurement.models_here]
-BASE_MODELS = dg.StaticPartitionsDefinition(sorted({*_BASE_OF_REFERENCE.values(), *_OF_MEASUREMENTS}))
+_OF_RECIPES = [recipe.model for recipe in all_recipes().values()]
+BASE_MODELS = dg.StaticPartitionsDefinition(sorted({*_BASE_OF_REFERENCE.values(), *_OF_MEASUREMENTS, *_OF_RECIPES}))
 REFERENCES = dg.StaticPartitionsDefinition(sorted(_BASE_OF_REFERENCE))
 ITS_BASE = dg.AssetDep(
     ["model", "base"],

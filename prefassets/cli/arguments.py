@@ -4,6 +4,8 @@ from typing import Any
 
 import click
 
+from prefassets.arena_recipes import all_recipes
+from prefassets.domain.arena.recipe import ArenaRecipe
 from prefassets.domain.preferences.measurement import Measurement
 from prefassets.measurements import all_measurements
 from prefassets.studies import all_studies
@@ -43,6 +45,21 @@ class MeasurementName(click.ParamType):
         if value not in all_measurements():
             self.fail(f"there is no measurement {value!r}; there are {', '.join(all_measurements())}")
         return all_measurements()[value]
+
+
+class RecipeName(click.ParamType):
+    """A recipe of Arena by its name."""
+
+    name = "recipe"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ArenaRecipe:
+        if isinstance(value, ArenaRecipe):
+            return value
+        if value not in all_recipes():
+            self.fail(
+                f"there is no recipe {value!r}; there are {', '.join(all_recipes())} (prefassets/arena_recipes.py)"
+            )
+        return all_recipes()[value]
 
 
 class PageName(click.ParamType):

@@ -22,14 +22,18 @@ TINY_STEPS = 300  # about a minute on two cores
 ON_POLICY_PROMPTS = 256  # enough for the mean weight of sampled pairs to within a few hundredths
 
 
-def load_base(store: Store, name: str, precision: str, revision: str | None = None) -> LanguageModel:
+def load_base(
+    store: Store, name: str, precision: str, revision: str | None = None, quantised: bool = False
+) -> LanguageModel:
     """The base model and its tokenizer, ready to run.
 
     Args:
         precision: `float32` or `bfloat16`.
         revision: the one that `model.base` recorded; None for whatever there is.
+        quantised: hold its weights in 4 bits.
 
     Raises:
+        CannotQuantise: this machine cannot hold models in 4 bits.
         FileNotFoundError: `tiny` was not made in this home yet.
         ValueError: another revision than the recorded one was found.
         ModelUnreachable: the hub has no such model, or cannot be reached.
@@ -37,9 +41,9 @@ def load_base(store: Store, name: str, precision: str, revision: str | None = No
     from prefassets.domain.training.language_model import LanguageModel  # torch takes seconds to import
 
     if name == "tiny":
-        found = LanguageModel.from_files(store.files(TINY_ARTIFACT), name=name, precision=precision)
+        found = LanguageModel.from_files(store.files(TINY_ARTIFACT), name, precision, quantised)
     else:
-        found = LanguageModel.from_hub(name, precision=precision, revision=revision)
+        found = LanguageModel.from_hub(name, precision, revision, quantised)
     if revision is not None and found.revision != revision:
         raise ValueError(
             f"base model {name} has revision {found.revision}, but model.base of this home recorded {revision}; "

@@ -1,7 +1,7 @@
 """A study's runs on a Dagster elsewhere (`PREFASSETS_DAGSTER`), by its GraphQL: the way in from outside a cluster."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,8 +35,8 @@ _LOCATIONS = """query {
     }
   }
 }"""
-_STUDIES = """query($studies: [AssetKeyInput!]!) {
-  assetNodes(assetKeys: $studies) {
+_ASSETS = """query($assets: [AssetKeyInput!]!) {
+  assetNodes(assetKeys: $assets) {
     assetKey { path } opVersion partitionKeysByDimension { name partitionKeys } repository { location { name } }
   }
 }"""
@@ -162,11 +162,24 @@ class DagsterElsewhere(Runs):
             OtherHome: the code location names another home.
             OtherDefinitions: it does not have the study, or would train it by another recipe.
         """
+        self._check(self._differs(study))
+
+    def check_recipes(self) -> None:
+        """See that runs launched there would train today's recipes of Arena, into this home.
+
+        Raises:
+            DagsterNotReached: nobody would start a run.
+            OtherHome: the code location names another home.
+            OtherDefinitions: it has other recipes.
+        """
+        self._check(self._recipes_differ())
+
+    def _check(self, differs: str) -> None:
         self._check_home()
-        if why := self._differs(study):
+        if differs:
             raise OtherDefinitions(
                 f"the code location {self.location.name} of {self.address} is of another version than this command: "
-                f"{why}. Deploy this version there, or run the command with the version that is deployed."
+                f"{differs}. Deploy this version there, or run the command with the version that is deployed."
             )
         if not self._watched()["instance"]["daemonHealth"]["daemonStatus"]["healthy"]:
             raise DagsterNotReached(
@@ -191,12 +204,7 @@ class DagsterElsewhere(Runs):
 
         if job_name(study) not in self.location.jobs:
             return f"it has no job {job_name(study)}, only {', '.join(sorted(self.location.jobs - {ASSETS}))}"
-        asked = [{"path": [study.name, asset]} for asset in study.assets_by_cell]
-        nodes = {
-            node["assetKey"]["path"][-1]: node
-            for node in self._graphql.ask(_STUDIES, studies=asked)["assetNodes"]
-            if node["repository"]["location"]["name"] == self.location.name
-        }
+        nodes = self._nodes([study.name, asset] for asset in study.assets_by_cell)
         if lacking := [asset for asset in study.assets_by_cell if asset not in nodes]:
             return f"it has no asset {study.name}/{lacking[0]}"
         adapters = nodes["adapters"]
@@ -207,6 +215,24 @@ class DagsterElsewhere(Runs):
         there = {found["name"]: set(found["partitionKeys"]) for found in adapters["partitionKeysByDimension"]}
         unknown = sorted({*study.cohorts} - there["cohort"]) + sorted({*study.seed_keys} - there["seed"])
         return f"{study.name} has no {', '.join(unknown)} there" if unknown else ""
+
+    def _recipes_differ(self) -> str:
+        """In which way the recipes of Arena there are others than here; empty if they are the same."""
+        from prefassets.assets.arena import recipes_version
+
+        (node,) = self._nodes([["arena", "recipe"]]).values() or [None]
+        if node is None:
+            return "it has no asset arena/recipe"
+        return "" if node["opVersion"] == recipes_version() else "it has other recipes of Arena"
+
+    def _nodes(self, assets: Iterable[Sequence[str]]) -> dict[str, dict[str, Any]]:
+        """What the code location there says of these assets, by the last part of their keys."""
+        asked = [{"path": [*path]} for path in assets]
+        return {
+            node["assetKey"]["path"][-1]: node
+            for node in self._graphql.ask(_ASSETS, assets=asked)["assetNodes"]
+            if node["repository"]["location"]["name"] == self.location.name
+        }
 
     def _watched(self) -> dict[str, Any]:
         return self._graphql.ask(_WATCHED, sensor={**self.location.selector, "sensorName": SENSOR})

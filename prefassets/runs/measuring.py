@@ -84,14 +84,7 @@ def believe(launcher: Launcher) -> None:
 def _make_what_it_needs(launcher: Launcher, measurement: Measurement) -> Iterator[str]:
     if not launcher.store.parts("tasks.tasks"):
         yield from launcher.make("tasks", [dg.AssetKey(["tasks", "tasks"])])
-    there = set(launcher.store.query("select base_model from model.base")["base_model"])
-    for name in measurement.models_here:
-        if name in there:
-            continue
-        if name == "tiny" and not launcher.store.parts("prism.utterances"):
-            released = [dg.AssetKey(["prism", table]) for table in ("survey", "utterances", "planted_truth")]
-            yield from launcher.make("raw data, which the tiny model learns from", released)
-        yield from launcher.make(f"model {name}", [dg.AssetKey(["model", "base"])], name)
+    yield from launcher.make_models(measurement.models_here)
 
 
 def _leave_it_to_others(launcher: Launcher, measurement: Measurement) -> None:

@@ -128,6 +128,15 @@ class Runs(ABC):
             study.reference,
         )
 
+    def make_models(self, names: Collection[str]) -> Iterator[str]:
+        """Make those of these base models that the home lacks; yields lines about what is being made."""
+        there = set(self.store.query("select base_model from model.base")["base_model"])
+        for name in sorted(set(names) - there):
+            if name == "tiny" and not self.store.parts("prism.utterances"):
+                released = [dg.AssetKey(["prism", table]) for table in ("survey", "utterances", "planted_truth")]
+                yield from self.make("raw data, which the tiny model learns from", released)
+            yield from self.make(f"model {name}", [dg.AssetKey(["model", "base"])], name)
+
     def _not_in_flight(
         self, study: Study, states: Sequence[CellState], again: bool
     ) -> tuple[list[CellState], list[str]]:

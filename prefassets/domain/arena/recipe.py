@@ -3,8 +3,6 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from prefassets.domain.training.recipe import digest
-
 ARENA_TRAINER_VERSION = "1"  # raise it when the same recipe would give another adapter or other predictions
 WINNERS = ("A", "B", "tie")  # in the order of the digits 0, 1 and 2 that a prompt asks for
 
@@ -80,15 +78,7 @@ class ArenaRecipe:
 
     @property
     def trained(self) -> dict[str, Any]:
-        """What determines the adapter; its name and what is said of it do not."""
+        """What determines the adapter, beside the data; its name and what is said of it do not."""
         told = ("name", "question", "variant_of")
-        return {field: value for field, value in asdict(self).items() if field not in told}
-
-    def fingerprint(self, revision: str, battles: str) -> str:
-        """Digest of the recipe, the base model's revision, the digest of battles and folds, and the trainer's version.
-
-        Args:
-            revision: of the base model.
-            battles: digest of the battles and of which part each is in.
-        """
-        return digest({**self.trained, "revision": revision, "battles": battles, "trainer": ARENA_TRAINER_VERSION})
+        of_recipe = {field: value for field, value in asdict(self).items() if field not in told}
+        return {**of_recipe, "trainer": ARENA_TRAINER_VERSION}
