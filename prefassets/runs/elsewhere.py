@@ -35,7 +35,7 @@ _LOCATIONS = """query {
     }
   }
 }"""
-_ASSETS = """query($assets: [AssetKeyInput!]!) {
+_NODES = """query($assets: [AssetKeyInput!]!) {
   assetNodes(assetKeys: $assets) {
     assetKey { path } opVersion partitionKeysByDimension { name partitionKeys } repository { location { name } }
   }
@@ -230,7 +230,7 @@ class DagsterElsewhere(Runs):
         asked = [{"path": [*path]} for path in assets]
         return {
             node["assetKey"]["path"][-1]: node
-            for node in self._graphql.ask(_ASSETS, assets=asked)["assetNodes"]
+            for node in self._graphql.ask(_NODES, assets=asked)["assetNodes"]
             if node["repository"]["location"]["name"] == self.location.name
         }
 
