@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo ui test test-demo test-k8s calibration bench-train check format clean
+.PHONY: help install demo demo-arena ui test test-demo test-k8s calibration bench-train check format clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## raw data to a verdict table, in minutes
 	$(BIN)/prefassets demo
+
+demo-arena: $(STAMP) ## which of two answers wins: a tiny model finetuned, beside baselines
+	$(BIN)/prefassets arena demo
 
 ui: $(STAMP) ## Dagster's web server and daemon on this home
 	$(BIN)/prefassets ui

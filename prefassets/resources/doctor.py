@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
+from prefassets.resources.arena import ArenaData
 from prefassets.resources.cells import UNFINISHED, StudyData, cell_states_of_all
 from prefassets.resources.store import Store
 from prefassets.settings import Settings
@@ -66,7 +67,7 @@ def _home(store: Store) -> list[Finding]:
     source = store.pinned()
     if source is None:
         return [Finding("home", "note", f"{store.home} is empty: prefassets demo")]
-    findings = [Finding("home", "ok", f"{store.home}: {source}")]
+    findings = [Finding("home", "ok", f"{store.home}: {source}; {source.of_tasks}; {source.of_battles}")]
     disk = next(folder for folder in (store.disk, *store.disk.parents) if folder.exists())
     free = shutil.disk_usage(disk).free / 2**30
     findings.append(Finding("free disk", "ok" if free > 5 else "wrong", f"{free:.0f} GiB at {disk}"))
@@ -83,6 +84,7 @@ def _home(store: Store) -> list[Finding]:
                 f", {count} {state}" for state, count in wrong.items()
             )
             findings.append(Finding(f"study {study}", "note" if wrong and started else "ok", text))
+    findings += _arena(store)
     strays = store.stray_files()
     findings.append(
         Finding("temporary files", "note", f"{len(strays)} left by a killed process, safe to delete: {strays[0]} ...")
@@ -100,6 +102,18 @@ def _home(store: Store) -> list[Finding]:
         else Finding("warehouse.duckdb", "ok", _size(database) + ("" if fetched is None else _TO_OPEN))
     )
     return findings
+
+
+def _arena(store: Store) -> list[Finding]:
+    """The recipes of Arena, if any was ever trained."""
+    states = [state.state for state in ArenaData(store).states()]
+    wrong = {state: states.count(state) for state in ("unscored", "stale") if state in states}
+    if states.count("missing") == len(states):
+        return []
+    text = f"{states.count('finished')} of {len(states)} recipes finished" + "".join(
+        f", {count} {state}" for state, count in wrong.items()
+    )
+    return [Finding("Arena", "note" if wrong else "ok", text)]
 
 
 def _size(count: int) -> str:
