@@ -1,14 +1,22 @@
 """A causal language model with its tokenizer, ready to run: made here, from the Hugging Face hub, or from a folder."""
 
 import hashlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from prefassets.domain.training.cores import use_the_cores_of_this_process
 from prefassets.domain.training.quiet import quiet
@@ -19,6 +27,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 class ModelUnreachable(OSError):
     """A base model is neither in the local cache nor can it be fetched."""
+
+
+class CannotQuantise(RuntimeError):
+    """A base model is to be held in 4 bits, and this machine cannot. It is never held in more instead."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +59,33 @@ class LanguageModel:
         device = self.model.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
+    @property
+    def quantised(self) -> bool:
+        """Whether its linear layers, but for the output head, are held in 4 bits."""
+        return bool(getattr(self.model, "is_loaded_in_4bit", False))
+
     @classmethod
-    def from_files(cls, files: Mapping[str, bytes], name: str, precision: str = "float32") -> "LanguageModel":
-        """The model that `to_files` wrote; its revision is the digest of its weights."""
+    def from_files(
+        cls, files: Mapping[str, bytes], name: str, precision: str = "float32", quantised: bool = False
+    ) -> "LanguageModel":
+        """The model that `to_files` wrote; its revision is the digest of its weights, also where they are quantised.
+
+        Args:
+            quantised: hold its linear layers in 4 bits (nf4, double quantisation), and compute in `precision`.
+
+        Raises:
+            CannotQuantise: this machine cannot.
+        """
         with TemporaryDirectory() as folder:  # transformers reads folders only
             for file, content in files.items():
                 (Path(folder) / file).write_bytes(content)
-            model, tokenizer = _load(folder, precision)
+            model, tokenizer = _load(folder, precision, quantised)
         return cls(model, tokenizer, name, weights_digest(files[WEIGHTS]))
 
     @classmethod
-    def from_hub(cls, name: str, precision: str = "bfloat16", revision: str | None = None) -> "LanguageModel":
+    def from_hub(
+        cls, name: str, precision: str = "bfloat16", revision: str | None = None, quantised: bool = False
+    ) -> "LanguageModel":
         """A released model by its Hugging Face name, or by the path of a folder in the same format.
 
         What the local cache holds is taken from there, without asking the hub whether there is something newer. The
@@ -65,15 +93,17 @@ class LanguageModel:
 
         Args:
             revision: the commit wanted; None for the cached one or else the newest.
+            quantised: hold its linear layers in 4 bits (nf4, double quantisation), and compute in `precision`.
 
         Raises:
+            CannotQuantise: this machine cannot hold it in 4 bits.
             ModelUnreachable: there is no such model, or neither the cache nor the hub can give it.
         """
         try:
-            model, tokenizer = _load(name, precision, revision=revision, local_files_only=True)
+            model, tokenizer = _load(name, precision, quantised, revision=revision, local_files_only=True)
         except OSError:
             try:
-                model, tokenizer = _load(name, precision, revision=revision)
+                model, tokenizer = _load(name, precision, quantised, revision=revision)
             except OSError as error:
                 raise ModelUnreachable(
                     f"base model {name!r} is not in the local cache and could not be fetched from the Hugging Face hub "
@@ -112,12 +142,62 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _load(source: str, precision: str, **where: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _load(
+    source: str, precision: str, quantised: bool, **where: Any
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(source, **where)
         if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what transformers makes up when there are no files
             raise OSError(f"{source} has no tokenizer files")
+        if quantised:
+            return _load_in_four_bits(source, precision, **where), tokenizer
         return AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[precision], **where), tokenizer
+
+
+def _load_in_four_bits(source: str, precision: str, **where: Any) -> PreTrainedModel:
+    try:
+        with _without_remarks_on_kernels():
+            from bitsandbytes.nn import Linear4bit  # only where it is used: not every machine has it
+    except Exception as error:
+        raise CannotQuantise(
+            f"to hold {source} in 4 bits needs bitsandbytes, which cannot be imported here ({error}). Install it (`pip "
+            f"install bitsandbytes`), or train a recipe that is not quantised, such as `lora` instead of `qlora`; "
+            f"nothing was loaded or trained."
+        ) from error
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=DTYPES[precision],
+    )
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=DTYPES[precision], quantization_config=config, device_map={"": device()}, **where
+        )
+    except (ImportError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise CannotQuantise(
+            f"bitsandbytes could not bring {source} into 4 bits on {device()} ({str(error).splitlines()[0]}). It needs "
+            f"a GPU of a kind that it supports, or a build of it with its CPU library; else train a recipe that is not "
+            f"quantised, such as `lora` instead of `qlora`; nothing was trained."
+        ) from error
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            # Or else, on some CPUs, its first forward pass without gradients rounds it for good to bfloat16, in a
+            # layout that has no way back for gradients, and that no width has but multiples of 64.
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+@contextmanager
+def _without_remarks_on_kernels() -> Iterator[None]:
+    """bitsandbytes is imported without what it says of a faster kernel for CPUs, which is the one not used here."""
+    logger = logging.getLogger("bitsandbytes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _folder_digest(folder: Path) -> str:

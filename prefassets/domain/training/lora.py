@@ -53,10 +53,16 @@ def weights_of(adapted: PeftModel) -> dict[str, torch.Tensor]:
     return {name: weight.detach().to("cpu", copy=True) for name, weight in weights.items()}
 
 
-def adapter_files(weights: Mapping[str, torch.Tensor], language_model: LanguageModel, lora: Lora) -> dict[str, bytes]:
-    """The adapter in PEFT layout, with the base model it belongs to; equal adapters give equal bytes."""
+def adapter_files(
+    weights: Mapping[str, torch.Tensor], language_model: LanguageModel, lora: Lora | LoraConfig
+) -> dict[str, bytes]:
+    """The adapter in PEFT layout, with the base model it belongs to; equal adapters give equal bytes.
+
+    Args:
+        lora: its shape, of an adapter on every linear layer; else PEFT's configuration of it.
+    """
     config = {
-        **lora_config(language_model, lora).to_dict(),
+        **(lora if isinstance(lora, LoraConfig) else lora_config(language_model, lora)).to_dict(),
         "base_model_name_or_path": language_model.name,  # PEFT would write the folder that the model was read from
         "revision": language_model.revision,
         "inference_mode": True,
