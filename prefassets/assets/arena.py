@@ -268,7 +268,7 @@ MADE = [key for of in (battles, folds, recipe, baseline_eval, base_eval, adapter
     specs=[
         dg.AssetSpec(
             **declared(f"arena.{table}"),
-            deps=[["arena", "predictions"], ["arena", "battles"], ["arena", "folds"], ["arena", "adapter"]],
+            deps=[key for of in (folds, baseline_eval, base_eval, adapter, finetuned_eval) for key in of.keys],
             group_name=GROUP,
             kinds={"numpy"},
             automation_condition=AFTER_ANY_CHANGE,

@@ -27,6 +27,10 @@ BASELINES = ("prior", "longer", "length_and_words")
 MODELS = tuple(sorted({recipe.model for recipe in all_recipes().values()}))
 BASES: Mapping[str, ArenaRecipe] = {recipe.base: recipe for recipe in all_recipes().values()}
 
+_PREDICTED = """(
+    from arena.baseline_eval union all by name from arena.base_eval union all by name from arena.finetuned_eval
+)"""
+
 
 @dataclass(frozen=True)
 class RecipeState:
@@ -114,7 +118,7 @@ class ArenaData:
     @cached_property
     def _fingerprints(self) -> dict[str, str]:
         """Of the predictions that are stored, by predictor."""
-        return dict(self.store.query("select distinct predictor, fingerprint from arena.predictions").iter_rows())
+        return dict(self.store.query(f"select distinct predictor, fingerprint from {_PREDICTED}").iter_rows())
 
     def baselines_stand(self) -> bool:
         """Whether the baselines have predicted today's battles."""
@@ -147,7 +151,7 @@ class ArenaData:
         return pl.DataFrame(rows, schema=TABLES["arena.states"].schema, orient="row")
 
     def predictions(self) -> pl.DataFrame:
-        """What stands of `arena.predictions`: by baselines, base models and adapters of today, of today's battles."""
+        """Those that stand: by baselines, base models and adapters of today, of today's battles."""
         standing = [
             *(BASELINES if self.baselines_stand() else ()),
             *(base for base in BASES if self.base_stands(base)),
@@ -155,7 +159,7 @@ class ArenaData:
         ]
         columns = ", ".join(PREDICTION_COLUMNS)
         return self.store.query(
-            f"select {columns} from arena.predictions where list_contains($standing, predictor)"
+            f"select {columns} from {_PREDICTED} where list_contains($standing, predictor)"
             " order by list_position($standing, predictor), battle",
             standing=standing,
         )
