@@ -12,6 +12,7 @@ import polars as pl
 from prefassets.arena_recipes import all_recipes
 from prefassets.domain.arena.prompt import PROMPTS
 from prefassets.domain.arena.recipe import ArenaRecipe
+from prefassets.domain.arena.scores import BASELINES
 from prefassets.domain.training.recipe import differences, digest
 from prefassets.resources.arena_tables import BATTLE_COLUMNS, PREDICTION_COLUMNS, arena_artifact
 from prefassets.resources.models import load_base
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 State = Literal["finished", "missing", "unscored", "stale"]
 PREDICTIONS_VERSION = "1"  # raise it when the same model would predict otherwise
-BASELINES = ("prior", "longer", "length_and_words")
 MODELS = tuple(sorted({recipe.model for recipe in all_recipes().values()}))
 BASES: Mapping[str, ArenaRecipe] = {recipe.base: recipe for recipe in all_recipes().values()}
 

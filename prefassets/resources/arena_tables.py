@@ -98,7 +98,9 @@ DIFFERENCE_COLUMNS = {
     "difference": Column(REAL, "its value minus the other's; of log_loss, below 0 is better"),
     "lower": LOWER,
     "upper": UPPER,
-    "widened_lower": optional(REAL, "lower end of the interval that all recipes and base models share (Bonferroni)"),
+    "widened_lower": optional(
+        REAL, "lower end of the interval that all recipes and base models share (Bonferroni); empty for baselines"
+    ),
     "widened_upper": optional(REAL, "upper end"),
     "battles": BATTLES,
     "prompts": PROMPTS,
