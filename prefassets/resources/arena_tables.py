@@ -99,7 +99,7 @@ DIFFERENCE_COLUMNS = {
     "lower": LOWER,
     "upper": UPPER,
     "widened_lower": optional(
-        REAL, "lower end of the interval that all recipes and base models share (Bonferroni); empty for baselines"
+        REAL, "lower end of what all recipes and base models share (Bonferroni); empty for baselines"
     ),
     "widened_upper": optional(REAL, "upper end"),
     "battles": BATTLES,
