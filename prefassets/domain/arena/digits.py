@@ -1,0 +1,138 @@
+"""How likely each winner of a battle is: the probabilities of three digits, from one forward pass and no generation."""
+
+# N prompts of a batch, T places; prompts are padded on the left
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from prefassets.domain.arena.prompt import BattlePrompt
+from prefassets.domain.training.completions import TOKENS_PER_BATCH
+from prefassets.domain.training.cores import side_by_side
+from prefassets.domain.training.generation import batches
+from prefassets.domain.training.language_model import LanguageModel
+
+_GIVEN = {name: pl.Float64() for name in ("a", "b", "tie")}
+_SWAPPED = {f"{name}_swapped": pl.Float64() for name in _GIVEN}
+_COUNTS = {"tokens": pl.Int64(), "left_out": pl.Int64()}
+PREDICTED = pl.Schema({"predictor": pl.String(), "battle": pl.String()} | _GIVEN | _SWAPPED | _COUNTS)
+
+
+def digit_log_probabilities(
+    model: PreTrainedModel,
+    ids: Sequence[Sequence[int]],
+    digits: Sequence[int],
+    pad: int,
+    on_batch: Callable[[int, int], None] | None = None,
+    tokens_per_batch: int | None = None,
+) -> NDArray[np.float64]:
+    """Log-probability of each digit as the token after each prompt, given that it is one of them: (prompts, digits).
+
+    In nats; the exponentials of a row add up to 1. The logits are the model's own, with whatever it does to them, of
+    the last place only. Prompts of similar length are read together; which these are changes a number by rounding only.
+
+    Args:
+        model: in evaluation mode; also one with an adapter, or in 4 bits. It may be in the midst of its training.
+        ids: token ids of the prompts, each at least one.
+        digits: token ids.
+        pad: any token id, to fill up what is read together.
+        on_batch: told the prompts done and their total.
+        tokens_per_batch: tokens that the model reads at once, those that fill up included.
+
+    Raises:
+        ValueError: the model is in training mode, in which dropout would make the numbers random.
+    """
+    if model.training:
+        raise ValueError("the model is in training mode, and dropout would make its predictions random; call .eval()")
+    lengths = [len(own) for own in ids]
+    together = list(batches(lengths, lengths, tokens_per_batch or TOKENS_PER_BATCH[model.device.type]))
+
+    @torch.no_grad()  # not inference_mode: what bitsandbytes packs on its first pass could not be trained with later
+    def read(rows: list[int]) -> NDArray[np.float64]:
+        longest = lengths[rows[0]]
+        ids_NT = torch.full((len(rows), longest), pad)
+        attended_NT = torch.zeros_like(ids_NT)
+        for row, own in enumerate(rows):
+            ids_NT[row, longest - lengths[own] :] = torch.as_tensor(ids[own])
+            attended_NT[row, longest - lengths[own] :] = 1
+        found = model(
+            input_ids=ids_NT.to(model.device),
+            attention_mask=attended_NT.to(model.device),
+            position_ids=(attended_NT.cumsum(1) - 1).clamp(min=0).to(model.device),
+            use_cache=False,
+            logits_to_keep=1,
+        )
+        return found.logits[:, -1, list(digits)].double().log_softmax(-1).cpu().numpy()
+
+    logp = np.empty((len(ids), len(digits)))
+    done = 0
+    at_once = 1 if getattr(model, "is_quantized", False) else len(together)  # bitsandbytes packs on its first pass
+    with side_by_side(model.device, at_once) as run:
+        for rows, found in zip(together, run(read, together), strict=True):
+            logp[rows] = found
+            done += len(rows)
+            if on_batch:
+                on_batch(done, len(ids))
+    return logp
+
+
+def predict_battles(
+    model: LanguageModel,
+    predictor: str,
+    prompt: str,
+    max_tokens: int,
+    battles: pl.DataFrame,
+    on_battle: Callable[[int, int], None] | None = None,
+) -> pl.DataFrame:
+    """How likely each winner of each battle is, its answers in both orders: a row for each, in order.
+
+    Args:
+        predictor: how the predictions are called.
+        prompt: a key of PROMPTS.
+        max_tokens: of the prompt; what does not fit is left out as `BattlePrompt` does it.
+        battles: `battle`, `prompts`, `answers_a`, `answers_b`.
+        on_battle: told the battles done and their total.
+
+    Returns:
+        `predictor`, `battle`; probabilities `a`, `b` and `tie` as the battle has its answers, and `a_swapped`,
+        `b_swapped` and `tie_swapped` of the same winners with the answers exchanged; `tokens` read in one order,
+        `left_out` of them.
+
+    Raises:
+        ValueError: `max_tokens` are more than the model has places for, or what `BattlePrompt` refuses.
+    """
+    places = getattr(model.model.config.get_text_config(), "max_position_embeddings", max_tokens)
+    if max_tokens > places:
+        raise ValueError(
+            f"max_tokens is {max_tokens}, but {model.name} reads {places} tokens at most; ask it with no more than that"
+        )
+    encoder = BattlePrompt(model.tokenizer, prompt, max_tokens)
+    ids: list[NDArray[np.int32]] = []
+    left_out: list[int] = []
+    for swapped in (False, True):
+        for encoded in encoder.encode_all(battles, swapped):
+            ids.append(np.asarray(encoded.ids, np.int32))
+            left_out.append(encoded.left_out)
+
+    def tell(done: int, total: int) -> None:
+        if on_battle:
+            on_battle(done // 2, total // 2)  # a battle is read twice
+
+    pad: int = model.tokenizer.pad_token_id
+    probability = np.exp(digit_log_probabilities(model.model, ids, encoder.digits, pad, tell))
+    given, exchanged = probability[: len(battles)], probability[len(battles) :, [1, 0, 2]]
+    return pl.DataFrame(
+        {
+            "predictor": [predictor] * len(battles),
+            "battle": battles["battle"],
+            **dict(zip(_GIVEN, given.T, strict=True)),
+            **dict(zip(_SWAPPED, exchanged.T, strict=True)),
+            "tokens": [len(own) for own in ids[: len(battles)]],
+            "left_out": left_out[: len(battles)],
+        },
+        PREDICTED,
+    )
