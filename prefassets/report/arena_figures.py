@@ -515,7 +515,7 @@ def _validated(axes: Axes, mine: pl.DataFrame, metric: str, kept: int | None) ->
         "step", value=_scale(metric) * pl.col(f"validation_{metric}")
     )
     axes.plot(known["step"], known["value"], "o", ls="-", lw=1.1, ms=2.8, color=OF_VALIDATION, zorder=2.5)
-    ring = known.filter(step=kept)
+    ring = known.filter(pl.col("step").eq_missing(kept))
     axes.plot(ring["step"], ring["value"], "o", ms=7.5, mfc="none", mec=OF_VALIDATION, mew=1.4, zorder=3)
 
 

@@ -60,7 +60,7 @@ def _told(findings: ArenaFindings) -> dict[str, Any]:
     rows = findings.tables
     scores = rows["arena.comparison"]
     recipes = _with_states(rows["arena.recipe"], rows["arena.sweep"])
-    predictors = _predictors(scores, recipes)
+    predictors = _predictors(scores)
     best = next(iter(predictors), None)
     if best is not None and best.kind == "baseline":
         best = None
@@ -77,6 +77,7 @@ def _told(findings: ArenaFindings) -> dict[str, Any]:
         "judged": not scores.is_empty(),
         **_judged(rows, predictors),
         "best": best,
+        "several_recipes": sum(predictor.kind == "recipe" for predictor in predictors) > 1,
         **_where(rows, best, shown),
         **_sweep(rows["arena.sweep"]),
         **_training(rows, recipes["recipe"].to_list()),
@@ -93,13 +94,12 @@ def _as_judged(rows: pl.DataFrame) -> pl.DataFrame:
 # ---- what there is
 
 
-def _predictors(scores: pl.DataFrame, recipes: pl.DataFrame) -> list[Predictor]:
+def _predictors(scores: pl.DataFrame) -> list[Predictor]:
     """All that are scored: recipes, base models, baselines; of each kind the lowest log loss first."""
     ranked = _as_judged(scores).filter(metric="log_loss").sort("estimate", "predictor")["predictor"].to_list()
-    trained = set(recipes["recipe"])
     kinds: dict[Kind, list[str]] = {
-        "recipe": [name for name in ranked if name in trained],
-        "base": [name for name in ranked if name not in trained and name not in BASELINES],
+        "recipe": [name for name in ranked if "@" not in name and name not in BASELINES],
+        "base": [name for name in ranked if "@" in name],
         "baseline": [name for name in ranked if name in BASELINES],
     }
     called = _bases_called(kinds["base"]) | {name: said for name, (said, _) in BASELINES.items()}
@@ -133,8 +133,10 @@ def _shown(best: Predictor | None, predictors: Sequence[Predictor], recipes: pl.
 
 
 def _with_states(recipes: pl.DataFrame, sweep: pl.DataFrame) -> pl.DataFrame:
-    """Every recipe that there is, in the order in which they are written, with its state."""
-    return recipes.join(sweep.select("recipe", "state", "reason"), on="recipe", how="left", maintain_order="left")
+    """Every recipe that there is, as written, with its state: one of which nothing is known is not finished either."""
+    return recipes.join(
+        sweep.select("recipe", "state", "reason"), on="recipe", how="left", maintain_order="left"
+    ).with_columns(pl.col("state").fill_null("unknown"), pl.col("reason").fill_null("arena/sweep does not have it yet"))
 
 
 def _unfinished(recipes: pl.DataFrame) -> list[dict[str, Any]]:
