@@ -50,6 +50,7 @@ NAME, PAIR = 25, 31  # characters to a line
 LEFT, LEFT_OF_PAIRS = 1.3, 1.62  # inches: names
 LEAST_REACH = 0.04  # nats on either side of the class prior, at least: what hardly differs must not look strong
 BEYOND = 0.6  # a log loss further above the class prior than so many times the best is below it lies off the axis
+MANY_LOOKS = 30  # at validation; the marks of more would run into one another
 WINDOWS = 100  # dots of a training curve, at most
 PAIRS = 8  # pairs of models that are shown at either end, where there are more than two such ends
 
@@ -514,7 +515,15 @@ def _validated(axes: Axes, mine: pl.DataFrame, metric: str, kept: int | None) ->
     known = mine.drop_nulls(f"validation_{metric}").select(
         "step", value=_scale(metric) * pl.col(f"validation_{metric}")
     )
-    axes.plot(known["step"], known["value"], "o", ls="-", lw=1.1, ms=2.8, color=OF_VALIDATION, zorder=2.5)
+    axes.plot(
+        known["step"],
+        known["value"],
+        "o",
+        ls="-",
+        lw=1.1,
+        ms=2.8 if len(known) <= MANY_LOOKS else 1.4,
+        color=OF_VALIDATION,
+    )
     ring = known.filter(pl.col("step").eq_missing(kept))
     axes.plot(ring["step"], ring["value"], "o", ms=7.5, mfc="none", mec=OF_VALIDATION, mew=1.4, zorder=3)
 

@@ -236,17 +236,22 @@ def _in_short(readings: pl.DataFrame) -> list[str]:
 
 
 def _cautions(readings: pl.DataFrame, predictors: Sequence[Predictor]) -> list[tuple[str, str]]:
-    """Each caution once, with those whom it concerns: all of them in one word."""
+    """(whom it concerns, caution): first what is said of several models, then of each what is said of it alone."""
     called = {predictor.name: predictor.called for predictor in predictors}
     concerned: dict[str, list[str]] = {}
     for name, cautions in readings.select("predictor", "cautions").iter_rows():
         for caution in filter(None, (cautions or "").split("; ")):
             concerned.setdefault(caution, []).append(called.get(name, name))
-    everyone = len(readings)
-    return [
-        (caution, "all models" if len(names) == everyone > 1 else ", ".join(names))
+    of_several = [
+        ("all models" if len(names) == len(readings) else ", ".join(names), caution)
         for caution, names in concerned.items()
+        if len(names) > 1
     ]
+    of_one: dict[str, list[str]] = {}
+    for caution, names in concerned.items():
+        if len(names) == 1:
+            of_one.setdefault(names[0], []).append(caution)
+    return of_several + [(name, "; ".join(cautions)) for name, cautions in of_one.items()]
 
 
 # ---- where it is right
@@ -349,13 +354,14 @@ def _training(rows: Mapping[str, pl.DataFrame], recipes: Sequence[str]) -> dict[
 
 
 def _prompts(recipes: pl.DataFrame, predictors: Sequence[Predictor]) -> list[dict[str, Any]]:
-    """The prompts that were used by what is scored; where nothing is, all that recipes name. And by how many tokens."""
+    """The prompts that were used by what is scored, by how many tokens and by whom; else all that recipes name."""
     names = [predictor.name for predictor in predictors]
-    used = recipes.filter(pl.col("recipe").is_in(names) | pl.col("base").is_in(names))
+    scored = recipes.filter(pl.col("recipe").is_in(names))
+    used = recipes.filter(pl.col("base").is_in(names)) if scored.is_empty() else scored
     found = (
         (recipes if used.is_empty() else used)
         .group_by("prompt", maintain_order=True)
-        .agg(tokens=pl.col("max_tokens").unique().sort(), recipe="recipe")
+        .agg(pl.col("max_tokens").unique().sort(), "recipe")
     )
     return [
         row | {"text": PROMPTS[row["prompt"]].template}
