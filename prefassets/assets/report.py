@@ -1,11 +1,11 @@
-"""One page per study and per measurement: figures and tables that a reader needs, in one HTML file of the home."""
+"""A page per study and per measurement, and one of Arena: what a reader needs, in one HTML file of the home."""
 
 import dagster as dg
 
 from prefassets.assets.automation import AFTER_ANY_CHANGE
 from prefassets.domain.preferences.measurement import Measurement
 from prefassets.measurements import all_measurements
-from prefassets.resources import measurement_reports, reports
+from prefassets.resources import arena_reports, measurement_reports, reports
 from prefassets.resources.store import Store
 from prefassets.studies import all_studies
 from prefassets.studies.study import Study
@@ -52,7 +52,22 @@ def measurement_page_asset(measurement: Measurement) -> dg.AssetsDefinition:
     return page
 
 
+@dg.asset(
+    key=[GROUP, arena_reports.NAME],
+    deps=[name.split(".") for name in arena_reports.READS],
+    group_name="arena",
+    kinds={"matplotlib"},
+    automation_condition=AFTER_ANY_CHANGE,
+)
+def arena_page(store: Store) -> dg.MaterializeResult:
+    """`reports/arena.html`: what predicts the winners of battles, beside baselines, in one file."""
+    with store.connect(arena_reports.READS) as connection:
+        path, recipes = arena_reports.write_page(store, connection)
+    return dg.MaterializeResult(metadata={"page": dg.MetadataValue.path(path), **recipes})
+
+
 ASSETS = [
     *(page_asset(study) for study in all_studies().values()),
     *(measurement_page_asset(measurement) for measurement in all_measurements().values()),
+    arena_page,
 ]

@@ -116,7 +116,9 @@ def compare(form: str) -> None:
 
 def print_comparison(store: "Store", form: str) -> None:
     """Print log loss and accuracy of every predictor with intervals, and what may be said of each model."""
-    with store.connect(["arena.comparison", "arena.difference", "arena.reading", "arena.states"], current=True) as at:
+    from prefassets.resources.estimates import connect_current
+
+    with connect_current(store, ["arena.comparison", "arena.reading", "arena.states"]) as at:
         rows = at.sql(
             """
             pivot (from arena.comparison)

@@ -1,6 +1,6 @@
 """What commands are given: studies and measurements by name, and how to print."""
 
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -10,6 +10,8 @@ from prefassets.domain.preferences.measurement import Measurement
 from prefassets.measurements import all_measurements
 from prefassets.studies import all_studies
 from prefassets.studies.study import Study
+
+Page = Study | Measurement | Literal["arena"]
 
 format_option = click.option(
     "--format",
@@ -63,14 +65,14 @@ class RecipeName(click.ParamType):
 
 
 class PageName(click.ParamType):
-    """A study or a measurement by its name: either has a page."""
+    """A study or a measurement by its name, or `arena`: each has a page."""
 
     name = "name"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Study | Measurement":
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Page":
         if isinstance(value, (Study, Measurement)):
             return value
-        known: dict[str, Study | Measurement] = {**all_studies(), **all_measurements()}
+        known: dict[str, Page] = {**all_studies(), **all_measurements(), "arena": "arena"}
         if value not in known:
             self.fail(f"there is no study or measurement {value!r}; there are {', '.join(known)}")
         return known[value]

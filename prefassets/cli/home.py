@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import polars as pl
 
-from prefassets.cli.arguments import PageName, format_option
+from prefassets.cli.arguments import Page, PageName, format_option
 from prefassets.cli.group import cli
 from prefassets.cli.printing import show
 from prefassets.domain.preferences.measurement import Measurement
@@ -61,22 +61,26 @@ def sql(query: str, form: str) -> None:
 
 @cli.command()
 @click.argument("name", type=PageName())
-def report(name: Study | Measurement) -> None:
-    """Write the page of the study or measurement NAME, one HTML file, as things stand now; print where."""
-    from prefassets.resources import measurement_reports, reports
+def report(name: Page) -> None:
+    """Write the page of the study or measurement NAME, or of `arena`, as things stand now; print where it is."""
+    from prefassets.resources import arena_reports, measurement_reports, reports
     from prefassets.resources.estimates import connect_current
 
     store = home_in_use()
     if isinstance(name, Study):
         with connect_current(store, reports.READS) as connection:
             path, states = reports.write_page(store, name, connection)
-        parts = "cells"
-    else:
+        called, parts = name.name, "cells"
+    elif isinstance(name, Measurement):
         with store.connect(measurement_reports.READS, current=True) as connection:
             path, states = measurement_reports.write_page(store, name, connection)
-        parts = "configurations"
+        called, parts = name.name, "configurations"
+    else:
+        with connect_current(store, arena_reports.READS) as connection:
+            path, states = arena_reports.write_page(store, connection)
+        called, parts = arena_reports.NAME, "recipes"
     click.echo(path)
-    if path != str(copy := store.local_file(reports.page_name(name.name))):
+    if path != str(copy := store.local_file(reports.page_name(called))):
         click.echo(f"a copy to open here: {copy}", err=True)
     planned = sum(states.values())
     if unfinished := planned - states.get("finished", 0):

@@ -8,6 +8,7 @@ import duckdb
 import polars as pl
 
 from prefassets.resources import change_noise
+from prefassets.resources.arena import ArenaData
 from prefassets.resources.cells import states_of_all
 from prefassets.resources.progress import progress_bar
 from prefassets.resources.sql_tables import all_tables, with_dependencies
@@ -17,6 +18,7 @@ from prefassets.studies import all_studies
 from prefassets.studies.study import Study
 
 TABLE, STATES, SCORED = "verdicts.estimate", "training.states", "verdicts.scored_users"
+RECIPES = "arena.states"
 READS = (SCORED, "verdicts.basis")
 
 # A seed counts once both of its groups' adapters do; another recipe's baseline beside them does not.
@@ -62,13 +64,15 @@ def estimate_study(connection: duckdb.DuckDBPyConnection, study: Study) -> pl.Da
 def connect_current(store: Store, tables: Collection[str] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """`store.connect(tables, current=True)` on which what Python makes of cells is of the cells that count now.
 
-    `training.states` is made anew, and `verdicts.estimate` and `verdicts.change_noise` of studies whose cells, or those
+    `training.states` and `arena.states` are made anew, and `verdicts.estimate` and `verdicts.change_noise` of studies whose cells, or those
     of the study that they repeat, changed since they were materialised; in memory, nothing is written.
     """
     read = with_dependencies(all_tables() if tables is None else tables)
     given = {}
     if STATES in read:
         given[STATES] = states_of_all(store, all_studies().values())
+    if RECIPES in read:
+        given[RECIPES] = ArenaData(store).state_rows()
     if TABLE in read:
         with store.connect([TABLE, *READS], current=True) as connection:
             given[TABLE] = _current_estimates(connection)
