@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NoReturn
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from prefassets.domain.json_rows import json_rows
 from prefassets.domain.preferences.tasks import TASK_SCHEMA
 from prefassets.domain.prism.released import BadInput
 
@@ -274,24 +275,7 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     elif file.suffix == ".csv":
         yield from _csv_rows(file)
     else:
-        yield from _json_rows(file)
-
-
-def _json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                raw = json.loads(line)
-            except ValueError as error:  # of what is no UTF-8, too
-                shown = shorten(line.decode(errors="replace"), 60, placeholder=" ...")
-                raise BadInput(
-                    f"{file}, line {number}: not JSON ({error}); wanted one JSON object, found {shown}. Correct it."
-                ) from error
-            if not isinstance(raw, dict):
-                raise BadInput(f"{file}, line {number}: {_shown(raw)}; wanted one JSON object. Correct the file.")
-            yield number, raw
+        yield from json_rows(file)
 
 
 def _csv_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
