@@ -7,9 +7,7 @@ from prefassets.resources.table import BOOLEAN, INTEGER, REAL, TEXT, Column, Tab
 TEXTS = pl.List(pl.String())
 BATTLE = Column(TEXT, "the battle's identifier, as its source has it")
 WINNER = Column(TEXT, "what the person said: A, B, or tie (equally good, or both bad)")
-PROMPT_DIGEST = Column(
-    TEXT, "digest of the first turn's prompt, normalised; battles that share it are one unit"
-)
+PROMPT_DIGEST = Column(TEXT, "digest of the first turn's prompt, normalised; battles that share it are one unit")
 RECIPE = Column(TEXT, "the recipe's name")
 MODEL = Column(TEXT, "`tiny` or a Hugging Face model id")
 REVISION = Column(TEXT, "revision of the base model")

@@ -31,6 +31,7 @@ from prefassets.domain.training.train import Diverged
 
 VALIDATION_BATTLES = 1_000  # that are looked at between steps
 TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 32_768}  # of one pass, if memory holds as many
+SIMILAR = 0.7  # of the longest prompt that they are read together with, or more
 CURVE = pl.Schema(
     {
         "adapter": pl.Int64(),
@@ -374,11 +375,13 @@ class _DigitTrainer(trl.SFTTrainer):
 
 
 def _parts(whole: Mapping[str, torch.Tensor], tokens_at_once: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Prompts of similar length, no more tokens than fit, those that fill up included."""
     lengths = whole["attended"].sum(1).tolist()
     begin = 0
     while begin < len(lengths):
         longest = lengths[begin]
-        end = begin + max(1, tokens_at_once // longest)
+        similar = sum(length >= SIMILAR * longest for length in lengths[begin:])
+        end = begin + max(1, min(similar, tokens_at_once // longest))
         texts = {name: whole[name][begin:end, -longest:] for name in ("ids", "attended")}
         yield {**texts, "winner": whole["winner"][begin:end]}
         begin = end
