@@ -1,9 +1,7 @@
 """A causal language model with its tokenizer, ready to run: made here, from the Hugging Face hub, or from a folder."""
 
 import hashlib
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -156,8 +154,7 @@ def _load(
 
 def _load_in_four_bits(source: str, precision: str, **where: Any) -> PreTrainedModel:
     try:
-        with _without_remarks_on_kernels():
-            from bitsandbytes.nn import Linear4bit  # only where it is used: not every machine has it
+        from bitsandbytes.nn import Linear4bit  # only where it is used: not every machine has it
     except Exception as error:
         raise CannotQuantise(
             f"to hold {source} in 4 bits needs bitsandbytes, which cannot be imported here ({error}). Install it (`pip "
@@ -186,18 +183,6 @@ def _load_in_four_bits(source: str, precision: str, **where: Any) -> PreTrainedM
             # layout that has no way back for gradients, and that no width has but multiples of 64.
             module.support_avx512bf16_for_cpu = False
     return model
-
-
-@contextmanager
-def _without_remarks_on_kernels() -> Iterator[None]:
-    """bitsandbytes is imported without what it says of a faster kernel for CPUs, which is the one not used here."""
-    logger = logging.getLogger("bitsandbytes")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _folder_digest(folder: Path) -> str:

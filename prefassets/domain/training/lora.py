@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 
 import safetensors.torch
 import torch
@@ -12,6 +13,7 @@ from peft import (
     get_peft_model,
     get_peft_model_state_dict,
 )
+from transformers import PreTrainedModel
 
 from prefassets.domain.training.language_model import LanguageModel
 from prefassets.domain.training.quiet import quiet
@@ -80,7 +82,7 @@ def read_adapter(language_model: LanguageModel, files: Mapping[str, bytes]) -> t
     Raises:
         ValueError: the adapter belongs to another base model.
     """
-    config = LoraConfig(**json.loads(files[ADAPTER_CONFIG]))
+    config = peft_config(files)
     trained_on, here = (config.base_model_name_or_path, config.revision), (language_model.name, language_model.revision)
     if config.revision is not None and trained_on != here:
         raise ValueError(
@@ -88,6 +90,16 @@ def read_adapter(language_model: LanguageModel, files: Mapping[str, bytes]) -> t
             f"{here[0]} revision {here[1]}; score it on its own base model, or train it again on this one"
         )
     return Lora(rank=config.r, alpha=config.lora_alpha), safetensors.torch.load(files[ADAPTER_WEIGHTS])
+
+
+def peft_config(files: Mapping[str, bytes]) -> LoraConfig:
+    """PEFT's configuration of a trained adapter."""
+    return LoraConfig(**json.loads(files[ADAPTER_CONFIG]))
+
+
+def sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy of the model that has layers and settings of its own and the same weights, which take no more memory."""
+    return deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
 @contextmanager
