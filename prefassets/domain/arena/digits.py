@@ -51,7 +51,7 @@ def digit_log_probabilities(
     lengths = [len(own) for own in ids]
     together = list(batches(lengths, lengths, tokens_per_batch or TOKENS_PER_BATCH[model.device.type]))
 
-    @torch.no_grad()  # not inference_mode: what bitsandbytes packs on its first pass could not be trained with later
+    @torch.no_grad()  # not inference_mode: what a first pass keeps, such as weights in 4 bits, is trained with later
     def read(rows: list[int]) -> NDArray[np.float64]:
         longest = lengths[rows[0]]
         ids_NT = torch.full((len(rows), longest), pad)
@@ -70,8 +70,7 @@ def digit_log_probabilities(
 
     logp = np.empty((len(ids), len(digits)))
     done = 0
-    at_once = 1 if getattr(model, "is_quantized", False) else len(together)  # bitsandbytes packs on its first pass
-    with side_by_side(model.device, at_once) as run:
+    with side_by_side(model.device, len(together)) as run:
         for rows, found in zip(together, run(read, together), strict=True):
             logp[rows] = found
             done += len(rows)

@@ -117,9 +117,8 @@ class BattlePrompt:
         self.least_tokens = template + sum(SHARES) * (len(self._mark(9_999_999)) + 2)
         if max_tokens < self.least_tokens:
             raise ValueError(
-                f"max_tokens is {max_tokens}, but the prompt {prompt!r} has {template} tokens in the tokenizer of "
-                f"{tokenizer.name_or_path!r}, and what is left has to hold a prompt and two answers: it must be at "
-                f"least {self.least_tokens}"
+                f"max_tokens is {max_tokens}; the prompt {prompt!r} alone has {template} tokens here, and what is left "
+                f"has to hold a prompt and two answers that are cut: it must be at least {self.least_tokens}"
             )
         self._room = max_tokens - template
 
