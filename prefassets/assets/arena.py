@@ -12,6 +12,7 @@ from prefassets.arena_recipes import all_recipes
 from prefassets.assets.automation import AFTER_ANY_CHANGE
 from prefassets.assets.declared import declared
 from prefassets.assets.gpu import on_gpu
+from prefassets.domain.arena.folds import battle_folds
 from prefassets.domain.arena.recipe import ARENA_TRAINER_VERSION, ArenaRecipe
 from prefassets.domain.training.recipe import digest
 from prefassets.resources.arena import BASES, PREDICTIONS_VERSION, ArenaData, compared, recipe_rows
@@ -59,11 +60,9 @@ def battles(store: Store) -> Iterator[dg.MaterializeResult]:
     yield store.replace("arena.dropped", found.dropped)
 
 
-@dg.asset(**declared("arena.folds"), deps=[["arena", "battles"]], group_name=GROUP, kinds={"scikitlearn"})
+@dg.asset(**declared("arena.folds"), deps=[["arena", "battles"]], group_name=GROUP, kinds={"polars"})
 def folds(store: Store) -> dg.MaterializeResult:
     """Ten folds by prompt, each with its share of winners; two are held out, and one is for early stopping."""
-    from prefassets.domain.arena.folds import battle_folds  # scikit-learn: only where it is used
-
     rows = battle_folds(store.read("arena.battles"), store.source().seed)
     parts = dict(rows["part"].value_counts().sort("part").iter_rows())
     return store.replace("arena.folds", rows, metadata=parts)

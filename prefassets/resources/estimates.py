@@ -64,8 +64,9 @@ def estimate_study(connection: duckdb.DuckDBPyConnection, study: Study) -> pl.Da
 def connect_current(store: Store, tables: Collection[str] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """`store.connect(tables, current=True)` on which what Python makes of cells is of the cells that count now.
 
-    `training.states` and `arena.states` are made anew, and `verdicts.estimate` and `verdicts.change_noise` of studies whose cells, or those
-    of the study that they repeat, changed since they were materialised; in memory, nothing is written.
+    `training.states` and `arena.states` are made anew, and `verdicts.estimate` and `verdicts.change_noise` of studies
+    whose cells, or those of the study that they repeat, changed since they were materialised; in memory, nothing is
+    written.
     """
     read = with_dependencies(all_tables() if tables is None else tables)
     given = {}
