@@ -76,9 +76,9 @@ class _Unusable(Exception):
 def usable_battles(rows: pl.DataFrame) -> UsableBattles:
     """Parse and check rows of Chatbot Arena; every one is either a battle or counted in `dropped` for one reason.
 
-    Empty answers and equal ones are answers: somebody said who won. An answer list that is null or empty has an empty
-    answer to each turn, and null is empty text. Half of a surrogate pair (`"\\ud83d"`), which cannot be written as
-    UTF-8, becomes U+FFFD.
+    Empty answers and equal ones are answers: somebody said who won. A list of answers in which nothing stands, however
+    long, has an empty answer to each turn, and null is empty text. Half of a surrogate pair (`"\\ud83d"`), which cannot
+    be written as UTF-8, becomes U+FFFD.
 
     Args:
         rows: as `read_battles` gives them: `id`, `model_a`, `model_b`, `prompt`, `response_a`, `response_b` (JSON lists
@@ -154,7 +154,8 @@ def _battle(row: Mapping[str, Any], judged: bool) -> dict[str, Any]:
     turns = len(texts["prompt"])
     if turns == 0:
         raise _Unusable(NO_TURN, f"prompt {_cell(row['prompt'])}")
-    answers_a, answers_b = (texts[column] or [""] * turns for column in ("response_a", "response_b"))
+    answers = (texts[column] for column in ("response_a", "response_b"))
+    answers_a, answers_b = (found if any(found) else [""] * turns for found in answers)
     if not len(answers_a) == len(answers_b) == turns:
         raise _Unusable(OTHER_TURNS, ", ".join(f"{column} has {len(found)}" for column, found in texts.items()))
     return {

@@ -120,8 +120,9 @@ def test_empty_answers_and_prompts_are_kept_as_empty_text(empty):
     assert usable.battles["prompts"].to_list()[2] == [""]
 
 
-def test_every_turn_has_its_answers_and_equal_answers_are_kept():
-    one = row("x", prompt='["Hi", null, "Why?"]', response_a='["", "a\\n", null]', response_b="[]", winner="tie")
+@pytest.mark.parametrize("empty", EMPTY)
+def test_every_turn_has_its_answers_and_equal_answers_are_kept(empty):
+    one = row("x", prompt='["Hi", null, "Why?"]', response_a='["", "a\\n", null]', response_b=empty, winner="tie")
     (found,) = usable_battles(rows(one, row(2, response_b=row()["response_a"]))).battles.head(1).to_dicts()
     assert found == {
         "battle": "x",
