@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from prefassets import arena_recipes
 from prefassets.measurements import demo_tasks
 from prefassets.studies import demo
 
@@ -14,6 +15,10 @@ demo_tasks.MEASUREMENT = replace(
     stated=replace(demo_tasks.MEASUREMENT.stated, framings=("standard", "honest"), options=("yes_somewhat_no",)),
     tasks=8,
     most_completion_tokens=8,
+)
+arena_recipes._RECIPES = tuple(
+    replace(recipe, steps=6, warmup_steps=1, evaluate_every=3) if recipe.model == "tiny" else recipe
+    for recipe in arena_recipes._RECIPES
 )
 
 from prefassets.resources import models  # noqa: E402  studies that repeat the demo are read after it is shortened

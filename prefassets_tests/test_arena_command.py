@@ -1,0 +1,106 @@
+"""`prefassets arena`: recipes are finished by one command and once, compared, and predict anyone's battles."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from prefassets_tests.conftest import Home
+
+README = Path("README.md").read_text()
+LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+COMMANDS = [line for line in LINES if line.startswith(("prefassets arena ", "prefassets report arena"))]
+NEW = """id,prompt,response_a,response_b
+1,"[""Should I talk about my work?""]","[""It depends on you.""]","[""No.""]"
+2,"[""Hello"", ""And now?""]","[""Hi"", null]","[""Hello"", ""What?""]"
+3,"[""Hello""",[],[]
+"""
+
+
+@pytest.fixture(scope="module")
+def home(demo_home, tmp_path_factory) -> Home:
+    """The short demo's home with two finished recipes of few steps."""
+    folder = tmp_path_factory.mktemp("arena") / "home"
+    shutil.copytree(demo_home.folder, folder)
+    home = Home(folder)
+    home.ok("arena", "run", "demo_lora", "demo_qlora")
+    return home
+
+
+def test_finished_recipes_are_listed_beside_those_that_never_ran(home):
+    states = {row["recipe"]: row["state"] for row in home.rows("arena", "list")}
+    assert {recipe for recipe, state in states.items() if state == "finished"} == {"demo_lora", "demo_qlora"}
+    assert states["lora"] == "missing"
+
+
+def test_a_finished_recipe_is_not_trained_again(home):
+    again = home.run("arena", "run", "demo_lora")
+    assert again.returncode == 0
+    assert "training" not in again.stderr
+    assert "predictions" not in again.stderr
+
+
+def test_models_are_printed_beside_baselines_with_what_may_be_said_of_them(home):
+    printed = home.ok("arena", "compare")
+    rows = home.rows("arena", "compare")
+    assert {row["predictor"] for row in rows} >= {"prior", "longer", "length_and_words", "demo_lora", "demo_qlora"}
+    assert {row["orders"] for row in rows if row["predictor"] == "demo_lora"} == {"given", "both"}
+    for row in rows:
+        assert row["log_loss_lower"] < row["log_loss_estimate"] < row["log_loss_upper"]
+    for name in ("demo_lora", "demo_qlora"):
+        assert re.search(rf"^{name}: ", printed, re.MULTILINE), "its sentence"
+
+
+def test_new_battles_are_predicted_and_what_is_none_is_counted(home, tmp_path):
+    file, out = tmp_path / "test.csv", tmp_path / "out.parquet"
+    file.write_text(NEW)
+    done = home.run("arena", "predict", str(file), "--recipe", "demo_lora", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [row["battle"] for row in rows] == ["1", "2"]
+    for row in rows:
+        assert row["a"] + row["b"] + row["tie"] == pytest.approx(1)
+    assert "1 rows left out, " in done.stderr
+    home.ok("arena", "predict", str(file), "--recipe", "demo_lora", "--out", str(out))
+    assert pl.read_parquet(out).to_dicts() == rows
+
+
+def test_the_order_of_answers_does_not_change_a_prediction(home, tmp_path):
+    file = tmp_path / "test.csv"
+    found = []
+    for answers in ("response_a,response_b", "response_b,response_a"):
+        file.write_text(NEW.replace("response_a,response_b", answers))
+        (row, *_) = home.rows("arena", "predict", str(file), "--recipe", "demo_lora")
+        found.append(row)
+    assert found[0]["a"] == pytest.approx(found[1]["b"], rel=1e-6)
+
+
+def test_a_recipe_that_is_not_trained_says_how_to_train_it(home, tmp_path):
+    (tmp_path / "test.csv").write_text(NEW)
+    done = home.run("arena", "predict", str(tmp_path / "test.csv"), "--recipe", "lora")
+    assert done.returncode == 1
+    assert "prefassets arena run lora" in done.stderr
+    unknown = home.run("arena", "run", "nobody")
+    assert unknown.returncode == 2
+    assert "there is no recipe 'nobody'; there are lora, qlora" in unknown.stderr
+
+
+def test_everything_of_arena_is_in_the_warehouse_and_on_its_page(home):
+    predictors = home.rows("sql", "select distinct predictor from arena.predictions")
+    assert len(predictors) == 6
+    assert "Arena" in {row["what"] for row in home.rows("doctor")}
+    page = Path(home.ok("report", "arena").strip())
+    assert page == home.folder / "reports/arena.html"
+    assert "demo_qlora" in page.read_text()
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if " lora" not in c])
+def test_every_command_of_the_readme_runs(home, tmp_path, monkeypatch, command):
+    """Those that train Qwen are not run here: its weights cannot be had."""
+    (tmp_path / "test.csv").write_text(NEW)
+    monkeypatch.chdir(tmp_path)
+    home.ok(*shlex.split(command)[1:])
