@@ -14,11 +14,11 @@ from prefassets_tests.conftest import Home
 README = Path("README.md").read_text()
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 COMMANDS = [line for line in LINES if line.startswith(("prefassets arena ", "prefassets report arena"))]
-NEW = """id,prompt,response_a,response_b
+NEW = '''id,prompt,response_a,response_b
 1,"[""Should I talk about my work?""]","[""It depends on you.""]","[""No.""]"
 2,"[""Hello"", ""And now?""]","[""Hi"", null]","[""Hello"", ""What?""]"
 3,"[""Hello""",[],[]
-"""
+'''
 
 
 @pytest.fixture(scope="module")
