@@ -33,12 +33,10 @@ BASELINES = {  # predictor -> what a row of it is called, and its mark
     "longer": ("longer answer", "^"),
     BEST_BASELINE: ("length and words", "D"),
 }
-GROUPS: dict[Kind, str] = {
-    "recipe": "finetuned",
-    "base": "base models",
-    "baseline": "baselines",
-}
+GROUPS: dict[Kind, str] = {"recipe": "finetuned", "base": "base models", "baseline": "baselines"}
+OF_KIND: dict[Kind, str] = {"recipe": "finetuned", "base": "base model", "baseline": "baseline"}
 OF_BASE = OF_VALIDATION = "#009E73"  # of Okabe and Ito's palette
+LOOKS: dict[Kind, tuple[str, str]] = {"recipe": (INK, "o"), "base": (OF_BASE, "s"), "baseline": (FAINT, "D")}
 DOT = "#a9a9a9"
 SEEN = {"log_loss": "loss", "accuracy": "accuracy"}  # metric -> the column of arena.curve that has it of a batch
 WINNER_COLOURS = GROUP_COLOURS | {"tie": "#CC79A7"}
@@ -120,7 +118,11 @@ def comparison(scores: pl.DataFrame, predictors: Sequence[Predictor]) -> str:
             rows.append(_Row(_lines(one.called), lanes, note="not scored"))
     one_order = Line2D([], [], color=INK, marker="o", mfc="white", ms=4.2, label="answers in one order only")
     handles = [
-        *(_handle(kind) for kind in GROUPS if any(predictor.kind == kind for predictor in predictors)),
+        *(
+            _handle(kind, LOOKS[kind][1], OF_KIND[kind])
+            for kind in GROUPS
+            if any(one.kind == kind for one in predictors)
+        ),
         *([one_order] if any(orders == BOTH for _, orders in found) else []),
         Line2D([], [], color=INK, lw=1, ls=PRIOR_DASHES, label="class prior"),
         Line2D([], [], color=INK, lw=1, ls=OTHER_DASHES, label="length and words"),
@@ -174,7 +176,7 @@ def breakdown(rows: pl.DataFrame, predictors: Sequence[Predictor], name: str, ti
         _Row(
             [*_lines(value), f"{battles:,} battles" if battles != 1 else "1 battle"],
             [
-                _lane(predictor, _broken_down(found[predictor.name, value]), filled=predictor.kind != "baseline")
+                _lane(predictor, _broken_down(found[predictor.name, value]), filled=True)
                 for predictor in shown
                 if (predictor.name, value) in found
             ],
@@ -188,10 +190,9 @@ def breakdown(rows: pl.DataFrame, predictors: Sequence[Predictor], name: str, ti
         )
         for value in counts
     )
-    handles = [_handle(predictor.kind, predictor) for predictor in shown]
-    nothing_known = rows.filter(predictor=PRIOR)["log_loss"].max()
-    label = f"Log loss by {title}: {heard}"
-    return _columns(name, label, drawn, handles, [], nothing_known, title)  # type: ignore[arg-type]
+    handles = [_handle(one.kind, _marker(one), one.called) for one in shown]
+    nothing_known = max(rows.filter(predictor=PRIOR)["log_loss"], default=None)
+    return _columns(name, f"Log loss by {title}: {heard}", drawn, handles, [], nothing_known, title)
 
 
 def pairs(rows: pl.DataFrame, overall: Mapping[str, float]) -> str:
@@ -204,10 +205,7 @@ def pairs(rows: pl.DataFrame, overall: Mapping[str, float]) -> str:
     few = len(rows) <= 2 * PAIRS
     shown = rows if few else pl.concat([rows.head(PAIRS), rows.tail(PAIRS)])
     drawn = [
-        _Row(
-            _models(row["value"], row["battles"]),
-            [_Lane(_broken_down(row), INK, "o", True)],
-        )
+        _Row(_models(row["value"], row["battles"]), [_Lane(_broken_down(row), INK, "o", True)])
         for row in shown.iter_rows(named=True)
     ]
     if not few:
@@ -342,29 +340,18 @@ def _keep_labels_apart(axes: Axes) -> None:
 
 
 def _lane(predictor: Predictor, numbers: Mapping[str, Numbers], filled: bool) -> _Lane:
-    colour = {"recipe": INK, "base": OF_BASE, "baseline": FAINT}[predictor.kind]
+    colour, _ = LOOKS[predictor.kind]
     return _Lane(numbers, colour, _marker(predictor), filled and predictor.kind != "baseline")
 
 
 def _marker(predictor: Predictor) -> str:
-    if predictor.kind == "baseline":
-        return BASELINES[predictor.name][1]
-    return "o" if predictor.kind == "recipe" else "s"
+    return BASELINES[predictor.name][1] if predictor.kind == "baseline" else LOOKS[predictor.kind][1]
 
 
-def _handle(kind: Kind, predictor: Predictor | None = None) -> Line2D:
-    """What a legend shows of a kind, or of one predictor of it."""
-    colour, marker = {"recipe": (INK, "o"), "base": (OF_BASE, "s"), "baseline": (FAINT, "D")}[kind]
-    called = {"recipe": "finetuned", "base": "base model", "baseline": "baseline"}[kind]
-    return Line2D(
-        [],
-        [],
-        color=colour,
-        marker=_marker(predictor) if predictor else marker,
-        mfc="white" if kind == "baseline" else colour,
-        ms=4.2,
-        label=predictor.called if predictor else called,
-    )
+def _handle(kind: Kind, marker: str, label: str) -> Line2D:
+    colour, _ = LOOKS[kind]
+    face = "white" if kind == "baseline" else colour
+    return Line2D([], [], color=colour, marker=marker, mfc=face, ms=4.2, label=label)
 
 
 def _broken_down(row: Mapping[str, float | None]) -> dict[str, Numbers]:
