@@ -17,6 +17,7 @@ FORBIDDEN = {  # folder -> what nothing in it may import
         "prefassets.resources",
         "prefassets.studies",
         "prefassets.measurements",
+        "prefassets.arena_recipes",
         "prefassets.cli",
     ),
     **dict.fromkeys(
