@@ -51,7 +51,7 @@ def digit_log_probabilities(
     lengths = [len(own) for own in ids]
     together = list(batches(lengths, lengths, tokens_per_batch or TOKENS_PER_BATCH[model.device.type]))
 
-    @torch.no_grad()  # not inference_mode: what bitsandbytes packs on its first pass could not be trained with later
+    @torch.no_grad()  # not inference_mode: what a first pass keeps, such as weights in 4 bits, is trained with later
     def read(rows: list[int]) -> NDArray[np.float64]:
         longest = lengths[rows[0]]
         ids_NT = torch.full((len(rows), longest), pad)
@@ -70,8 +70,7 @@ def digit_log_probabilities(
 
     logp = np.empty((len(ids), len(digits)))
     done = 0
-    at_once = 1 if getattr(model, "is_quantized", False) else len(together)  # bitsandbytes packs on its first pass
-    with side_by_side(model.device, at_once) as run:
+    with side_by_side(model.device, len(together)) as run:
         for rows, found in zip(together, run(read, together), strict=True):
             logp[rows] = found
             done += len(rows)
@@ -111,19 +110,19 @@ def predict_battles(
             f"max_tokens is {max_tokens}, but {model.name} reads {places} tokens at most; ask it with no more than that"
         )
     encoder = BattlePrompt(model.tokenizer, prompt, max_tokens)
-    ids: list[NDArray[np.int32]] = []
+    ids: tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]] = ([], [])  # as lists they are nine times as large
     left_out: list[int] = []
-    for swapped in (False, True):
-        for encoded in encoder.encode_all(battles, swapped):
-            ids.append(np.asarray(encoded.ids, np.int32))
-            left_out.append(encoded.left_out)
+    for orders in encoder.encode_orders(battles):
+        left_out.append(orders[0].left_out)
+        for own, encoded in zip(ids, orders, strict=True):
+            own.append(np.asarray(encoded.ids, np.int32))
 
     def tell(done: int, total: int) -> None:
         if on_battle:
             on_battle(done // 2, total // 2)  # a battle is read twice
 
     pad: int = model.tokenizer.pad_token_id
-    probability = np.exp(digit_log_probabilities(model.model, ids, encoder.digits, pad, tell))
+    probability = np.exp(digit_log_probabilities(model.model, ids[0] + ids[1], encoder.digits, pad, tell))
     given, exchanged = probability[: len(battles)], probability[len(battles) :, [1, 0, 2]]
     return pl.DataFrame(
         {
@@ -131,8 +130,8 @@ def predict_battles(
             "battle": battles["battle"],
             **dict(zip(_GIVEN, given.T, strict=True)),
             **dict(zip(_SWAPPED, exchanged.T, strict=True)),
-            "tokens": [len(own) for own in ids[: len(battles)]],
-            "left_out": left_out[: len(battles)],
+            "tokens": [len(own) for own in ids[0]],
+            "left_out": left_out,
         },
         PREDICTED,
     )

@@ -12,24 +12,36 @@ if TYPE_CHECKING:  # imported, it would bring torch along
     from transformers import PreTrainedTokenizerBase
 
 FIELDS = ("prompt", "response_a", "response_b")
+TEXTS = ("prompts", "answers_a", "answers_b")  # the columns of battles that have them
 SHARES = (1, 2, 2)  # of the fields, in what the template leaves of the tokens
 DIGITS = ("0", "1", "2")  # A, B, tie: as WINNERS (`recipe.py`)
 EMPTY = "(empty)"
-BATTLES_AT_ONCE = 1_000  # tokenised together: all their tokens are in memory, also those that do not fit
+BATTLES_AT_ONCE = 200  # tokenised together: all their tokens are in memory, also those that do not fit
+Tokens = list[int]
 _FIELD = re.compile(rf"\{{({'|'.join(FIELDS)})\}}")
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A user's message with `{prompt}`, `{response_a}` and `{response_b}`, each once, that asks for 0, 1 or 2."""
+    """A user's message with `{prompt}`, `{response_a}` and `{response_b}`, each once, that asks for 0, 1 or 2.
+
+    Raises:
+        ValueError: one of the three is missing or there twice, white space is around the message, which chat templates
+            remove, or one answer follows a space and the other does not.
+    """
 
     template: str
 
     def __post_init__(self) -> None:
-        if sorted(_FIELD.findall(self.template)) != sorted(FIELDS) or self.template != self.template.strip():
+        before = dict(zip(_FIELD.findall(self.template), _FIELD.split(self.template)[::2], strict=False))
+        if (
+            sorted(_FIELD.findall(self.template)) != sorted(FIELDS)
+            or self.template != self.template.strip()
+            or before["response_a"].endswith(" ") != before["response_b"].endswith(" ")
+        ):
             raise ValueError(
-                f"a prompt holds {{prompt}}, {{response_a}} and {{response_b}}, each once, and neither begins nor ends "
-                f"with white space, which chat templates remove; this one is {self.template!r}"
+                f"a prompt holds {{prompt}}, {{response_a}} and {{response_b}}, each once, has no white space around "
+                f"it, and has a space before both answers or before neither; this one is {self.template!r}"
             )
 
 
@@ -57,7 +69,7 @@ PROMPTS: Mapping[str, Prompt] = MappingProxyType(
 class EncodedBattle:
     """The prompt's token ids, to be followed by the digit, and how many tokens of the battle's texts are not in it."""
 
-    ids: list[int]
+    ids: Tokens
     left_out: int
 
 
@@ -93,7 +105,8 @@ class BattlePrompt:
             raise ValueError(f"prompt is {prompt!r}; it must be one of {', '.join(map(repr, PROMPTS))}")
         self._tokenizer: Any = tokenizer
         around, self._order = self._written(PROMPTS[prompt].template)
-        self._space = tuple(" " if text.endswith(" ") else "" for text in around[:-1])
+        spaces = [" " if text.endswith(" ") else "" for text in around[:-1]]
+        self._space = [spaces[self._order.index(place)] for place in range(len(FIELDS))]
         around = [text.removesuffix(" ") for text in around[:-1]] + around[-1:]
         self._around = [self._ids([text], special=True)[0] for text in around]
         if tokenizer.chat_template is None:
@@ -104,9 +117,8 @@ class BattlePrompt:
         self.least_tokens = template + sum(SHARES) * (len(self._mark(9_999_999)) + 2)
         if max_tokens < self.least_tokens:
             raise ValueError(
-                f"max_tokens is {max_tokens}, but the prompt {prompt!r} has {template} tokens in the tokenizer of "
-                f"{tokenizer.name_or_path!r}, and what is left has to hold a prompt and two answers: it must be at "
-                f"least {self.least_tokens}"
+                f"max_tokens is {max_tokens}; the prompt {prompt!r} alone has {template} tokens here, and what is left "
+                f"has to hold a prompt and two answers that are cut: it must be at least {self.least_tokens}"
             )
         self._room = max_tokens - template
 
@@ -116,36 +128,39 @@ class BattlePrompt:
         Args:
             battle: `prompts`, `answers_a` and `answers_b`: a text for each turn.
         """
-        (encoded,) = self._encoded([(battle["prompts"], battle["answers_a"], battle["answers_b"])], swapped)
-        return encoded
+        (texts,) = self._tokenised([tuple(battle[column] for column in TEXTS)])
+        return self._assembled(texts, swapped)
 
     def encode_all(self, battles: "pl.DataFrame", swapped: bool = False) -> Iterator[EncodedBattle]:
         """Each of a frame of battles, in order; many are tokenised together, which is faster."""
-        texts = battles.select("prompts", "answers_a", "answers_b")
-        for some in texts.iter_slices(BATTLES_AT_ONCE):
-            yield from self._encoded(some.rows(), swapped)
+        for given, exchanged in self.encode_orders(battles):
+            yield exchanged if swapped else given
 
-    def _encoded(self, battles: Sequence[tuple[Sequence[str | None], ...]], swapped: bool) -> Iterator[EncodedBattle]:
-        order = [2 if place == 1 else 1 if place == 2 else 0 for place in self._order] if swapped else self._order
-        texts = [
-            space + _shown(battle[place]) for battle in battles for space, place in zip(self._space, order, strict=True)
-        ]
+    def encode_orders(self, battles: "pl.DataFrame") -> Iterator[tuple[EncodedBattle, EncodedBattle]]:
+        """Each battle as it is, and with its answers exchanged; tokenised once."""
+        for some in battles.select(TEXTS).iter_slices(BATTLES_AT_ONCE):
+            for texts in self._tokenised(some.rows()):
+                yield self._assembled(texts, False), self._assembled(texts, True)
+
+    def _tokenised(self, battles: Sequence[tuple[Sequence[str | None], ...]]) -> list[tuple[Tokens, ...]]:
+        """Prompt, answer A and answer B of each."""
+        texts = [space + _shown(turns) for battle in battles for space, turns in zip(self._space, battle, strict=True)]
         ids = self._ids(texts, special=False)
-        for begin in range(0, len(ids), len(FIELDS)):
-            yield self._assembled(ids[begin : begin + len(FIELDS)])
+        return [tuple(ids[begin : begin + len(FIELDS)]) for begin in range(0, len(ids), len(FIELDS))]
 
-    def _assembled(self, texts: Sequence[list[int]]) -> EncodedBattle:
-        """Of the tokens of the three texts, in the order in which the template has them."""
-        shares = fair_shares([len(ids) for ids in texts], [SHARES[place] for place in self._order], self._room)
+    def _assembled(self, texts: Sequence[Tokens], swapped: bool) -> EncodedBattle:
+        prompt, a, b = texts
+        texts = (prompt, b, a) if swapped else (prompt, a, b)
+        shares = fair_shares([len(ids) for ids in texts], SHARES, self._room)
         whole, left_out = [*self._around[0]], 0
-        for ids, share, after in zip(texts, shares, self._around[1:], strict=True):
-            shown, cut = self._cut(ids, share)
+        for place, after in zip(self._order, self._around[1:], strict=True):
+            shown, cut = self._cut(texts[place], shares[place])
             whole += shown
             whole += after
             left_out += cut
         return EncodedBattle(whole, left_out)
 
-    def _cut(self, ids: list[int], room: int) -> tuple[list[int], int]:
+    def _cut(self, ids: Tokens, room: int) -> tuple[Tokens, int]:
         if len(ids) <= room:
             return ids, 0
         left_out = len(ids) - room
@@ -154,7 +169,7 @@ class BattlePrompt:
         end = (len(ids) - left_out) // 3
         return [*ids[: len(ids) - left_out - end], *self._mark(left_out), *ids[len(ids) - end :]], left_out
 
-    def _left_out_mark(self, tokens: int) -> list[int]:
+    def _left_out_mark(self, tokens: int) -> Tokens:
         return self._ids([f" [{tokens} tokens left out] "], special=False)[0]
 
     def _written(self, template: str) -> tuple[list[str], list[int]]:
@@ -183,16 +198,21 @@ class BattlePrompt:
             )
         return found[0], found[1], found[2]
 
-    def _start(self) -> list[int]:
+    def _start(self) -> Tokens:
         """What the tokenizer begins a text with, which a chat template writes by itself."""
         start = self._tokenizer.bos_token_id
         return [start] if start is not None and self._tokenizer("")["input_ids"][:1] == [start] else []
 
-    def _ids(self, texts: list[str], special: bool) -> list[list[int]]:
+    def _ids(self, texts: list[str], special: bool) -> list[Tokens]:
         """Tokens of each text. Names of special tokens are these tokens if `special`, else text like any other."""
-        return self._tokenizer(texts, add_special_tokens=False, split_special_tokens=not special, verbose=False)[
-            "input_ids"
-        ]
+        encoded = self._tokenizer(
+            texts,
+            add_special_tokens=False,
+            split_special_tokens=not special,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        return encoded["input_ids"]
 
 
 def fair_shares(lengths: Sequence[int], shares: Sequence[int], room: int) -> list[int]:
