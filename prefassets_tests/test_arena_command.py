@@ -22,10 +22,10 @@ NEW = '''id,prompt,response_a,response_b
 
 
 @pytest.fixture(scope="module")
-def home(demo_home, tmp_path_factory) -> Home:
-    """The short demo's home with two finished recipes of few steps."""
+def home(small_folder, tmp_path_factory) -> Home:
+    """A home with a tiny model and two finished recipes of few steps."""
     folder = tmp_path_factory.mktemp("arena") / "home"
-    shutil.copytree(demo_home.folder, folder)
+    shutil.copytree(small_folder, folder)
     home = Home(folder)
     home.ok("arena", "run", "demo_lora", "demo_qlora")
     return home

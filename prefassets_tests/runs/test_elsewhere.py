@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -172,10 +173,20 @@ def test_another_version_of_the_study_is_refused(elsewhere):
     for changed, why in [
         (longer, "demo has another method, base model, matching, hyperparameters or trainer there"),
         (replace(study, seeds=(42, 7)), "demo has no 7 there"),
-        (replace(study, name="newer"), "it has no job newer_cells, only data, demo_cells, "),
+        (replace(study, name="newer"), "it has no job newer_cells, only arena, data, demo_cells, "),
     ]:
         with pytest.raises(OtherDefinitions, match=why):
             client.check(changed)
+
+
+def test_other_recipes_of_arena_are_refused(elsewhere, monkeypatch):
+    client = elsewhere.client()
+    there = client._nodes([["arena", "recipe"]])["recipe"]["opVersion"]
+    others = pytest.raises(OtherDefinitions, match="it has other recipes of Arena")
+    for version, refused in ((there, nullcontext()), ("another", others)):
+        monkeypatch.setattr("prefassets.assets.arena.recipes_version", lambda version=version: version)
+        with refused:
+            client.check_recipes()
 
 
 def test_a_dagster_without_a_daemon_is_refused(elsewhere):
