@@ -19,12 +19,12 @@ from prefassets.domain.training.language_model import LanguageModel
 _GIVEN = {name: pl.Float64() for name in ("a", "b", "tie")}
 _SWAPPED = {f"{name}_swapped": pl.Float64() for name in _GIVEN}
 _COUNTS = {"tokens": pl.Int64(), "left_out": pl.Int64()}
-PREDICTED = pl.Schema({"predictor": pl.String(), "battle": pl.String()} | _GIVEN | _SWAPPED | _COUNTS)
+PREDICTED = pl.Schema({"predictor": pl.String(), "battle": pl.String(), **_GIVEN, **_SWAPPED, **_COUNTS})
 
 
 def digit_log_probabilities(
     model: PreTrainedModel,
-    ids: Sequence[Sequence[int]],
+    ids: Sequence[Sequence[int] | NDArray[np.int32]],
     digits: Sequence[int],
     pad: int,
     on_batch: Callable[[int, int], None] | None = None,
