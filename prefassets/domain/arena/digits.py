@@ -79,6 +79,20 @@ def digit_log_probabilities(
     return logp
 
 
+def prompt_for(model: LanguageModel, prompt: str, max_tokens: int) -> BattlePrompt:
+    """The prompt in the tokens of a model that has places for so many.
+
+    Raises:
+        ValueError: `max_tokens` are more than the model has places for, or what `BattlePrompt` refuses.
+    """
+    places = getattr(model.model.config.get_text_config(), "max_position_embeddings", max_tokens)
+    if max_tokens > places:
+        raise ValueError(
+            f"max_tokens is {max_tokens}, but {model.name} reads {places} tokens at most; ask it with no more than that"
+        )
+    return BattlePrompt(model.tokenizer, prompt, max_tokens)
+
+
 def predict_battles(
     model: LanguageModel,
     predictor: str,
@@ -104,12 +118,7 @@ def predict_battles(
     Raises:
         ValueError: `max_tokens` are more than the model has places for, or what `BattlePrompt` refuses.
     """
-    places = getattr(model.model.config.get_text_config(), "max_position_embeddings", max_tokens)
-    if max_tokens > places:
-        raise ValueError(
-            f"max_tokens is {max_tokens}, but {model.name} reads {places} tokens at most; ask it with no more than that"
-        )
-    encoder = BattlePrompt(model.tokenizer, prompt, max_tokens)
+    encoder = prompt_for(model, prompt, max_tokens)
     ids: tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]] = ([], [])  # as lists they are nine times as large
     left_out: list[int] = []
     for orders in encoder.encode_orders(battles):

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 
-from prefassets.domain.arena.digits import digit_log_probabilities
-from prefassets.domain.arena.prompt import BattlePrompt
+from prefassets.domain.arena.digits import digit_log_probabilities, prompt_for
 from prefassets.domain.arena.recipe import WINNERS, ArenaRecipe, Modules
 from prefassets.domain.arena.showing import showing
 from prefassets.domain.training.language_model import LanguageModel, device
@@ -88,7 +87,7 @@ def finetune(
 
     Raises:
         ValueError: there is no battle; the base is in 4 bits and the recipe is not, or the other way; it has no layers
-            such as the recipe adapts; or `BattlePrompt` refuses it.
+            such as the recipe adapts; or `prompt_for` refuses it.
         Diverged: a loss or a gradient became infinite or not a number.
     """
     started = time.monotonic()
@@ -216,7 +215,7 @@ class _Battles:
     """Battles to learn from: their winners as digits, and their prompts as tokens, made when first asked for."""
 
     def __init__(self, base: LanguageModel, recipe: ArenaRecipe, battles: pl.DataFrame) -> None:
-        self.prompt = BattlePrompt(base.tokenizer, recipe.prompt, recipe.max_tokens)
+        self.prompt = prompt_for(base, recipe.prompt, recipe.max_tokens)
         self.pad: int = base.tokenizer.pad_token_id
         self.winner = _winners(battles)
         self._battles = battles

@@ -23,7 +23,8 @@ class ArenaRecipe:
     memory at once. `patience` is how many evaluations without a better validation log loss end the training, and the
     adapter is then that of the best; None trains all `steps` and keeps the last. `swapped` shows half of the battles,
     other ones in each epoch, with their answers exchanged. `hard_share` of all battles shown are drawn from the
-    quarter that the base model predicts worst; `order` shows those first that it predicts best (a curriculum).
+    quarter that the base model predicts worst; `order` shows those first that it predicts best (a curriculum); both are
+    told among battles with the same winner.
     `adapters` are trained with as many seeds, and their average is the adapter.
     """
 
