@@ -6,6 +6,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -14,6 +15,7 @@ from prefassets_tests.conftest import Home
 README = Path("README.md").read_text()
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 COMMANDS = [line for line in LINES if line.startswith(("prefassets arena ", "prefassets report arena"))]
+TRAINS_QWEN = "prefassets arena run lora qlora"  # whose weights cannot be had where tests run
 NEW = '''id,prompt,response_a,response_b
 1,"[""Should I talk about my work?""]","[""It depends on you.""]","[""No.""]"
 2,"[""Hello"", ""And now?""]","[""Hi"", null]","[""Hello"", ""What?""]"
@@ -98,9 +100,24 @@ def test_everything_of_arena_is_in_the_warehouse_and_on_its_page(home):
     assert "demo_qlora" in page.read_text()
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if " lora" not in c])
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != TRAINS_QWEN])
 def test_every_command_of_the_readme_runs(home, tmp_path, monkeypatch, command):
-    """Those that train Qwen are not run here: its weights cannot be had."""
     (tmp_path / "test.csv").write_text(NEW)
     monkeypatch.chdir(tmp_path)
     home.ok(*shlex.split(command)[1:])
+
+
+def test_a_model_that_cannot_be_fetched_is_named_and_what_is_finished_stays(home):
+    assert TRAINS_QWEN in COMMANDS
+    done = home.run(*TRAINS_QWEN.split()[1:])
+    assert done.returncode == 1
+    assert "'Qwen/Qwen2.5-0.5B-Instruct' is not in the local cache" in done.stderr
+    assert {row["state"] for row in home.rows("arena", "list") if row["recipe"] == "demo_lora"} == {"finished"}
+
+
+def test_every_query_of_the_readme_answers(home):
+    queries = [query for query in re.findall(r"```sql\n(.*?)```", README, re.DOTALL) if "arena." in query]
+    assert queries
+    with duckdb.connect(str(home.folder / "warehouse.duckdb"), read_only=True) as connection:
+        for query in queries:
+            assert connection.execute(query).fetchall()
