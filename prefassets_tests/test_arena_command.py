@@ -1,6 +1,7 @@
 """`prefassets arena`: recipes are finished by one command and once, compared, and predict anyone's battles."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -103,6 +104,7 @@ def test_everything_of_arena_is_in_the_warehouse_and_on_its_page(home):
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != TRAINS_QWEN])
 def test_every_command_of_the_readme_runs(home, tmp_path, monkeypatch, command):
     (tmp_path / "test.csv").write_text(NEW)
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
     monkeypatch.chdir(tmp_path)
     home.ok(*shlex.split(command)[1:])
 
