@@ -331,8 +331,10 @@ class Cluster:
         lives = [life for life in list(self.lives.values()) if _has(life, labels)]
         return max((sum(other.started <= life.started < other.ended for other in lives) for life in lives), default=0)
 
-    def wait(self, condition: Callable[[], Any], seconds: float, what: str = "it") -> Any:
+    def wait(self, condition: Callable[[], Any], seconds: float, what: str = "it", every: float = 0) -> Any:
         """Wait until `condition` is true of the cluster, and return what it said.
+
+        It is asked whenever something changes and ten times a second, or, if it takes long, `every` so many seconds.
 
         Raises:
             TimeoutError: it was not within so many seconds; says what every pod and Job was doing.
@@ -341,6 +343,9 @@ class Cluster:
         while not (said := condition()):  # without the lock: it may well ask through the API
             if time.monotonic() >= until:
                 raise TimeoutError(f"{what} did not happen within {seconds} s\n{self.describe()}")
+            if every:
+                time.sleep(every)
+                continue
             with self.changed:
                 self.changed.wait(0.1)
         return said
