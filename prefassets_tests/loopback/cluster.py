@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,17 @@ class Cluster:
             container.killed_for = "OOMKilled" if out_of_memory else None
             assert container.process, f"{name} does not run"
             container.process.signal(signal.SIGKILL)
+
+    @contextmanager
+    def paused(self, namespace: str, name: str) -> Iterator[None]:
+        """Let a pod's container stand still, as one that gets no processor, until the block ends."""
+        process = self._container(self.get("pods", namespace, name)).process
+        assert process, f"{name} does not run"
+        process.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.signal(signal.SIGCONT)
 
     def evict(self, namespace: str, name: str) -> None:
         """End a pod as a kubelet short of memory does: phase Failed, reason `Evicted`, the object stays.
