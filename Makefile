@@ -34,7 +34,7 @@ test-demo: $(STAMP) ## the whole demo, that it finds what was planted, and what 
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 test-k8s: $(STAMP) ## studies on a Kubernetes cluster of loopback, with what goes wrong in clusters
-	$(BIN)/python -m pytest -m k8s -n 2 --dist loadfile
+	$(BIN)/python -m pytest prefassets_tests/loopback -m k8s -n 4 --dist loadfile
 
 calibration: $(STAMP) ## how often verdicts are wrong, and how often they find what is there
 	$(BIN)/python -m benchmarks.calibration

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files in such an order that two processes end together.
 
     Files whose tests run commands take longest, so they go early. The first makes the demo's home, which the others
-    wait for: meanwhile the other process has the trainer's tests. Of the cluster's, one takes as long as all others.
+    wait for: meanwhile the other process has the trainer's tests. Of the cluster's, the two stories take longest.
     """
     running = [item.path for item in items if {"demo_home", "empty_home"} & set(getattr(item, "fixturenames", ()))]
 
     def place(item: pytest.Item) -> int:
-        if item.path.name == "test_cluster.py":
+        if item.path.parent.name == "loopback" and "story" in getattr(item, "fixturenames", ()):
             return 0
         if item.path in running:
             return 0 if item.path == running[0] else 2
@@ -66,21 +67,27 @@ class Home:
         return kept | {"PREFASSETS_HOME": str(self.folder), "HF_HUB_OFFLINE": "1"}
 
 
-@pytest.fixture(scope="session")
-def demo_home(tmp_path_factory, worker_id) -> Home:
-    """The demo at a tenth of PRISM's size, run once by the command that users run. Read-only: copy it.
-
-    Whichever process of the test run asks first makes it; the others wait.
-    """
-    own = tmp_path_factory.getbasetemp()
-    folder = (own if worker_id == "master" else own.parent) / "demo"
+def made_once(factory: pytest.TempPathFactory, worker: str, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder that `make` makes, once in a test run: whichever of its processes asks first; the others wait."""
+    own = factory.getbasetemp()
+    folder = (own if worker == "master" else own.parent) / name
     folder.mkdir(exist_ok=True)
-    home, made = Home(folder / "home"), folder / "made"
+    home, made = folder / "home", folder / "made"
     with FileLock(folder / "lock"):
         if not made.exists():
-            home.ok("demo", "--scale", SMALL)
+            make(home)
             made.touch()
     return home
+
+
+@pytest.fixture(scope="session")
+def demo_home(tmp_path_factory, worker_id) -> Home:
+    """The demo at a tenth of PRISM's size, run once by the command that users run. Read-only: copy it."""
+
+    def make(folder: Path) -> None:
+        Home(folder).ok("demo", "--scale", SMALL)
+
+    return Home(made_once(tmp_path_factory, worker_id, "demo", make))
 
 
 @pytest.fixture

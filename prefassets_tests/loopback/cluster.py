@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -280,6 +281,17 @@ class Cluster:
             assert container.process, f"{name} does not run"
             container.process.signal(signal.SIGKILL)
 
+    @contextmanager
+    def paused(self, namespace: str, name: str) -> Iterator[None]:
+        """Let a pod's container stand still, as one that gets no processor, until the block ends."""
+        process = self._container(self.get("pods", namespace, name)).process
+        assert process, f"{name} does not run"
+        process.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.signal(signal.SIGCONT)
+
     def evict(self, namespace: str, name: str) -> None:
         """End a pod as a kubelet short of memory does: phase Failed, reason `Evicted`, the object stays.
 
@@ -331,8 +343,10 @@ class Cluster:
         lives = [life for life in list(self.lives.values()) if _has(life, labels)]
         return max((sum(other.started <= life.started < other.ended for other in lives) for life in lives), default=0)
 
-    def wait(self, condition: Callable[[], Any], seconds: float, what: str = "it") -> Any:
+    def wait(self, condition: Callable[[], Any], seconds: float, what: str = "it", every: float = 0) -> Any:
         """Wait until `condition` is true of the cluster, and return what it said.
+
+        It is asked whenever something changes and ten times a second, or, if it takes long, `every` so many seconds.
 
         Raises:
             TimeoutError: it was not within so many seconds; says what every pod and Job was doing.
@@ -341,6 +355,9 @@ class Cluster:
         while not (said := condition()):  # without the lock: it may well ask through the API
             if time.monotonic() >= until:
                 raise TimeoutError(f"{what} did not happen within {seconds} s\n{self.describe()}")
+            if every:
+                time.sleep(every)
+                continue
             with self.changed:
                 self.changed.wait(0.1)
         return said

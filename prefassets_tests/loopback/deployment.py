@@ -9,7 +9,7 @@ import json
 import re
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from prefassets_tests.loopback.postgres import Database, free_port, postgres
 DIGEST = "sha256:" + "5e1f" * 16
 IMAGE = {"repository": "registry.example/prefassets", "digest": DIGEST}
 DOCKERFILE = KUBERNETES.parent / "docker/Dockerfile"
+ASKED_EVERY = 1.0  # seconds
 WRITABLE = ("/scratch", "/opt/dagster/dagster_home")  # folders that the image makes for its user
 INSTANCE, ENVIRONMENT, WORKSPACE = f"{RELEASE}-instance", f"{RELEASE}-pipeline-env", f"{RELEASE}-workspace-yaml"
 
@@ -171,7 +172,7 @@ class Deployment:
                 return False
             return bool(said["repositoriesOrError"].get("nodes"))
 
-        self.cluster.wait(up, seconds, "Dagster coming up")
+        self.wait(up, seconds, "Dagster coming up")
 
     def ask(self, query: str, **variables: Any) -> Any:
         """One GraphQL request; its data."""
@@ -249,6 +250,10 @@ class Deployment:
         """When Dagster logged the first event of this kind, in seconds since the epoch."""
         return next(float(event["timestamp"]) / 1000 for event in self.events(run) if event.get("eventType") == kind)
 
+    def wait(self, condition: Callable[[], Any], seconds: float, what: str) -> Any:
+        """`Cluster.wait` for a condition that asks Dagster, of whose processor time an answer takes a good part."""
+        return self.cluster.wait(condition, seconds, what, every=ASKED_EVERY)
+
     def wait_for(self, run: str, *statuses: str, seconds: float = 60) -> str:
         """Wait until a run has one of these statuses.
 
@@ -260,7 +265,7 @@ class Deployment:
             if time.monotonic() > until:
                 told = "\n".join(f"{event.get('eventType')} {event.get('message')}" for event in self.events(run))
                 raise TimeoutError(f"run {run} is {status} after {seconds} s\n{told}\n{self.cluster.describe()}")
-            time.sleep(0.2)
+            time.sleep(ASKED_EVERY)
         return status
 
     def pod(self, run: str, component: str) -> str | None:
