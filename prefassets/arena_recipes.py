@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 
 from prefassets.domain.arena.recipe import ArenaRecipe
+from prefassets.domain.arena.scores import BASELINES
 
 _LORA = ArenaRecipe(
     name="lora",
@@ -79,12 +80,18 @@ def all_recipes() -> dict[str, ArenaRecipe]:
     """Every recipe by name, in the order of this file.
 
     Raises:
-        ValueError: two recipes share a name, or one is a variant of a recipe that is not there.
+        ValueError: two recipes share a name, one has the name of a baseline or looks like a base model's, or one is a
+            variant of a recipe that is not there.
     """
     by_name = {recipe.name: recipe for recipe in _RECIPES}
     if len(by_name) < len(_RECIPES):
         raise ValueError("two recipes of prefassets/arena_recipes.py share a name")
     for recipe in _RECIPES:
+        if recipe.name in BASELINES or not recipe.name.isidentifier():
+            raise ValueError(
+                f"recipe name {recipe.name!r} must be letters, digits and _, and none of {', '.join(BASELINES)}: "
+                f"predictors are told apart by their names"
+            )
         if recipe.variant_of is not None and recipe.variant_of not in by_name:
             raise ValueError(f"recipe {recipe.name} is a variant of {recipe.variant_of}, which is not there")
     return by_name

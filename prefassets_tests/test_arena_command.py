@@ -67,7 +67,7 @@ def test_new_battles_are_predicted_and_what_is_none_is_counted(home, tmp_path):
     assert [row["battle"] for row in rows] == ["1", "2"]
     for row in rows:
         assert row["a"] + row["b"] + row["tie"] == pytest.approx(1)
-    assert "1 rows left out, " in done.stderr
+    assert "left out, broken JSON: 1, e.g. 3, line 4: " in done.stderr
     home.ok("arena", "predict", str(file), "--recipe", "demo_lora", "--out", str(out))
     assert pl.read_parquet(out).to_dicts() == rows
 
@@ -111,10 +111,20 @@ def test_every_command_of_the_readme_runs(home, tmp_path, monkeypatch, command):
 
 def test_a_model_that_cannot_be_fetched_is_named_and_what_is_finished_stays(home):
     assert TRAINS_QWEN in COMMANDS
-    done = home.run(*TRAINS_QWEN.split()[1:])
+    done = home.run(*TRAINS_QWEN.split()[1:], "demo_unswapped")
     assert done.returncode == 1
+    assert "demo_unswapped: predictions" in done.stderr, "another model's recipe is finished all the same"
     assert "'Qwen/Qwen2.5-0.5B-Instruct' is not in the local cache" in done.stderr
     assert {row["state"] for row in home.rows("arena", "list") if row["recipe"] == "demo_lora"} == {"finished"}
+
+
+def test_a_home_with_other_battles_is_refused_before_anything_is_trained(home, monkeypatch):
+    environment = home.environment | {"PREFASSETS_ARENA": "hub"}
+    monkeypatch.setattr(Home, "environment", environment)
+    done = home.run("arena", "run", "demo_lora")
+    assert done.returncode == 1
+    assert "holds synthetic battles" in done.stderr
+    assert "training" not in done.stderr
 
 
 def test_every_query_of_the_readme_answers(home):

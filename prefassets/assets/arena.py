@@ -13,9 +13,10 @@ from prefassets.assets.automation import AFTER_ANY_CHANGE
 from prefassets.assets.declared import declared
 from prefassets.assets.gpu import on_gpu
 from prefassets.domain.arena.folds import battle_folds
+from prefassets.domain.arena.prompt import PROMPTS
 from prefassets.domain.arena.recipe import ARENA_TRAINER_VERSION, ArenaRecipe
 from prefassets.domain.training.recipe import digest
-from prefassets.resources.arena import BASES, PREDICTIONS_VERSION, ArenaData, compared, recipe_rows
+from prefassets.resources.arena import BASES, PREDICTIONS_VERSION, ArenaData, judged_tables, recipe_rows
 from prefassets.resources.arena_source import load_battles
 from prefassets.resources.arena_tables import arena_artifact
 from prefassets.resources.progress import progress_bar
@@ -102,8 +103,9 @@ def no_prompt_is_in_two_folds(store: Store) -> dg.AssetCheckResult:
 
 
 def recipes_version() -> str:
-    """Digest of all recipes, and of what trains by them."""
-    return digest([ARENA_TRAINER_VERSION, recipe_rows().rows()])
+    """Digest of what all recipes and prompts train and predict; what is only said of them is not in it."""
+    prompts = {name: repr(prompt) for name, prompt in PROMPTS.items()}
+    return digest([{name: recipe.trained for name, recipe in all_recipes().items()}, prompts, PREDICTIONS_VERSION])
 
 
 @dg.asset(**declared("arena.recipe"), group_name=GROUP, kinds={"python"}, code_version=recipes_version())
@@ -124,8 +126,9 @@ def baseline_eval(store: Store) -> dg.MaterializeResult:
     from prefassets.domain.arena.baselines import baseline_predictions  # scikit-learn: only where it is used
 
     data = ArenaData(store)
+    fingerprint = data.baselines_fingerprint  # first: what it is of must not be remade meanwhile
     found = baseline_predictions(data.battles("training"), data.battles("held_out"), store.source().seed)
-    return store.replace("arena.baseline_eval", found.with_columns(fingerprint=pl.lit(data.baselines_fingerprint)))
+    return store.replace("arena.baseline_eval", found.with_columns(fingerprint=pl.lit(fingerprint)))
 
 
 @dg.asset(
@@ -143,11 +146,11 @@ def base_eval(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
     from prefassets.domain.arena.digits import predict_battles  # torch takes seconds to import
 
     data, base = ArenaData(store), context.partition_key
-    asked = BASES[base]
+    asked, fingerprint = BASES[base], data.base_fingerprint(base)
     held_out = data.battles("held_out")
     with progress_bar(f"{base}: held-out battles", len(held_out)) as show:
         found = predict_battles(data.load(asked), base, asked.prompt, asked.max_tokens, held_out, show)
-    rows = found.with_columns(fingerprint=pl.lit(data.base_fingerprint(base)))
+    rows = found.with_columns(fingerprint=pl.lit(fingerprint))
     return store.replace("arena.base_eval", rows, [base], _read(rows))
 
 
@@ -267,7 +270,11 @@ MADE = [key for of in (battles, folds, recipe, baseline_eval, base_eval, adapter
     specs=[
         dg.AssetSpec(
             **declared(f"arena.{table}"),
-            deps=[key for of in (folds, baseline_eval, base_eval, adapter, finetuned_eval) for key in of.keys],
+            deps=[
+                dg.AssetKey(["model", "base"]),
+                *(key for of in (folds, recipe, baseline_eval, base_eval, adapter, finetuned_eval) for key in of.keys),
+            ],
+            code_version=recipes_version(),
             group_name=GROUP,
             kinds={"numpy"},
             automation_condition=AFTER_ANY_CHANGE,
@@ -277,24 +284,9 @@ MADE = [key for of in (battles, folds, recipe, baseline_eval, base_eval, adapter
 )
 def comparison(store: Store) -> Iterator[dg.MaterializeResult]:
     """Every predictor that stands, on the same held-out battles; recipes that do not stand are in `arena.states`."""
-    from prefassets.domain.arena.scores import judge  # scikit-learn: only where it is used
-
     data = ArenaData(store)
-    predictions = data.predictions()
-    tables = ("comparison", "difference", "breakdown", "confusion", "calibration")
-    if predictions.is_empty():
-        found = {table: TABLES[f"arena.{table}"].empty() for table in tables}
-    else:
-        judged = judge(predictions, data.battles("held_out"), compared(predictions["predictor"]))
-        found = {
-            "comparison": judged.comparison,
-            "difference": judged.differences,
-            "breakdown": judged.breakdown,
-            "confusion": judged.confusion,
-            "calibration": judged.calibration,
-        }
-    for table in tables:
-        yield store.replace(f"arena.{table}", found[table])
+    for table, rows in judged_tables(data).items():
+        yield store.replace(table, rows)
     states = data.state_rows()
     counts = dict(states["state"].value_counts().sort("state").iter_rows())
     yield store.replace("arena.states", states, metadata=counts)

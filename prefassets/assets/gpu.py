@@ -11,8 +11,9 @@ from prefassets.studies.hardware import GPU, Hardware
 POOL = "gpu"
 DAYS_KEPT = 3  # so that a job that failed on Friday can be looked at on Monday
 
-# The only retries there are: a job that died goes on from its cells' checkpoints. A run's own process is resumed
-# instead (`runMonitoring` in deployments/kubernetes/values.yaml). Without a cluster, a person waits and sees the error.
+# The only retries there are: a job that died goes on from its cells' checkpoints (a recipe of Arena begins anew). A
+# run's own process is resumed instead (`runMonitoring` in deployments/kubernetes/values.yaml). Without a cluster, a
+# person waits and sees the error.
 RETRIES = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL)
 
 

@@ -1,6 +1,7 @@
 """Arena: finetuning what predicts the winners of battles, what it is worth, and predicting new battles."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,14 +54,17 @@ def run(recipes: tuple[ArenaRecipe, ...], form: str) -> None:
     What stands is not made again: a recipe that is finished is only printed. With PREFASSETS_DAGSTER set, it runs on
     the Dagster there.
     """
-    finish(recipes)
-    print_comparison(open_store(), form)
+    if finish(recipes):
+        print_comparison(open_store(), form)
 
 
 @arena.command()
 @format_option
 def demo(form: str) -> None:
-    """Run the recipes of the tiny model on synthetic battles, from nothing to what they are worth."""
+    """Run the recipes of the tiny model, from nothing to what they are worth.
+
+    On synthetic battles, unless PREFASSETS_ARENA says otherwise.
+    """
     started = time.monotonic()
     store = open_store()
     asked = settings().scale
@@ -69,18 +73,23 @@ def demo(form: str) -> None:
     source = store.source(**settings().source | {"scale": asked})
     if source.arena == "synthetic":
         store.pin(source)
-    say(f"{source.of_battles}, home {settings().home}")
-    finish([recipe for recipe in all_recipes().values() if recipe.model == "tiny"])
+    judged = finish([recipe for recipe in all_recipes().values() if recipe.model == "tiny"])
     say(f"done in {time.monotonic() - started:.0f} s")
-    print_comparison(store, form)
+    if judged:
+        print_comparison(store, form)
 
 
-def finish(recipes: "tuple[ArenaRecipe, ...] | list[ArenaRecipe]") -> None:
-    """Make whatever these recipes lack, and judge every predictor that stands."""
+def finish(recipes: Sequence[ArenaRecipe]) -> bool:
+    """Make whatever these recipes lack, and judge every predictor that stands.
+
+    Returns:
+        Whether they are judged: on a Dagster elsewhere that follows by itself.
+    """
     from prefassets.runs.arena import compare, finetune_and_score
     from prefassets.runs.here import Launcher
     from prefassets.runs.runs import RunFailed
 
+    say(f"{open_store().source(**settings().source).of_battles}, home {settings().home}")
     runs: Runs
     if settings().dagster is not None:
         from prefassets.runs.elsewhere import DagsterElsewhere
@@ -90,7 +99,7 @@ def finish(recipes: "tuple[ArenaRecipe, ...] | list[ArenaRecipe]") -> None:
         for line in finetune_and_score(runs, recipes):
             say(line)
         say(elsewhere.afterwards())
-        return
+        return False
     runs = launcher = Launcher()
     failed = None
     try:
@@ -105,6 +114,7 @@ def finish(recipes: "tuple[ArenaRecipe, ...] | list[ArenaRecipe]") -> None:
         raise failed or error from None
     if failed is not None:
         raise failed
+    return True
 
 
 @arena.command()
@@ -181,10 +191,13 @@ def predict(file: Path, recipe: ArenaRecipe, out: Path | None, form: str) -> Non
     if state.state == "missing":
         raise click.ClickException(f"recipe {recipe.name} is not trained here: prefassets arena run {recipe.name}")
     if state.state == "stale":
-        click.echo(f"the adapter of {recipe.name} is stale: {state.reason}", err=True)
+        raise click.ClickException(
+            f"the adapter of {recipe.name} is stale ({state.reason}), and would be asked otherwise than it was "
+            f"trained: prefassets arena run {recipe.name} trains it anew"
+        )
     usable = unjudged_battles(read_battles(file))
     for reason, rows, examples in usable.dropped.iter_rows():
-        click.echo(f"{rows} rows left out, {reason}: {'; '.join(examples)}", err=True)
+        click.echo(f"left out, {reason}: {rows}, e.g. {'; '.join(examples)}", err=True)
     model = with_adapter(data.load(recipe, recipe.quantised), data.store.files(arena_artifact(recipe.name)))
     with progress_bar(f"{recipe.name}: battles", len(usable.battles)) as on_battle:
         found = predict_battles(model, recipe.name, recipe.prompt, recipe.max_tokens, usable.battles, on_battle)

@@ -74,5 +74,5 @@ class PageName(click.ParamType):
             return value
         known: dict[str, Page] = {**all_studies(), **all_measurements(), "arena": "arena"}
         if value not in known:
-            self.fail(f"there is no study or measurement {value!r}; there are {', '.join(known)}")
+            self.fail(f"there is no page of {value!r}; there are {', '.join(known)}")
         return known[value]

@@ -27,6 +27,7 @@ PREDICTIONS_VERSION = "1"  # raise it when the same model would predict otherwis
 MODELS = tuple(sorted({recipe.model for recipe in all_recipes().values()}))
 BASES: Mapping[str, ArenaRecipe] = {recipe.base: recipe for recipe in all_recipes().values()}
 
+JUDGED = ("arena.difference", "arena.breakdown", "arena.confusion", "arena.calibration", "arena.comparison")
 _PREDICTED = """(
     from arena.baseline_eval union all by name from arena.base_eval union all by name from arena.finetuned_eval
 )"""
@@ -60,15 +61,18 @@ class ArenaData:
 
     @cached_property
     def digest(self) -> str | None:
-        """Digest of the battles and of the part that each is in; None while there are none."""
+        """Digest of the battles and of the part that each is in; None while there are none, or folds are of others."""
         found = self.store.query(
             f"""
-            select md5(string_agg(md5(concat_ws(chr(0), part, {", ".join(f"{name}::text" for name in BATTLE_COLUMNS)})),
-                ',' order by battle)) as digest
-            from arena.battles join (select battle, part from arena.folds) as folds using (battle)
+            select
+                md5(string_agg(md5(concat_ws(chr(0), part, {", ".join(f"{name}::text" for name in BATTLE_COLUMNS)})),
+                    ',' order by battle)) as digest,
+                bool_and(battles.battle is not null and part is not null) as of_the_same
+            from arena.battles as battles
+            full join (select battle, prompt_digest, part from arena.folds) as folds using (battle, prompt_digest)
             """
         )
-        return found.item()
+        return found["digest"].item() if found["of_the_same"].item() else None
 
     # ---- models
 
@@ -81,7 +85,16 @@ class ArenaData:
         return self._revisions.get(model)
 
     def load(self, recipe: ArenaRecipe, quantised: bool = False) -> LanguageModel:
-        """The base model of a recipe, ready to run."""
+        """The base model of a recipe, ready to run.
+
+        Raises:
+            ValueError: the home has no such model, or no battles with their folds; what came of it would be of nothing
+                that could be named later.
+        """
+        if self.revision(recipe.model) is None:
+            raise ValueError(f"materialise model/base, partition {recipe.model}, first: this home does not have it")
+        if self.digest is None:
+            raise ValueError("materialise arena/battles and arena/folds first: this home lacks one, or they do not fit")
         return load_base(self.store, recipe.model, recipe.precision, self.revision(recipe.model), quantised)
 
     # ---- what stands
@@ -120,6 +133,13 @@ class ArenaData:
         """Of the predictions that are stored, by predictor."""
         return dict(self.store.query(f"select distinct predictor, fingerprint from {_PREDICTED}").iter_rows())
 
+    def standing(self) -> dict[str, str]:
+        """Fingerprints of the predictions that stand: of today's baselines, models, adapters and battles."""
+        found = dict.fromkeys(BASELINES, self.baselines_fingerprint) if self.baselines_stand() else {}
+        found |= {base: self.base_fingerprint(base) for base in BASES if self.base_stands(base)}
+        scored = [recipe for recipe in all_recipes().values() if self.is_scored(recipe)]
+        return found | {recipe.name: self._fingerprints[recipe.name] for recipe in scored}
+
     def baselines_stand(self) -> bool:
         """Whether the baselines have predicted today's battles."""
         return all(self._fingerprints.get(name) == self.baselines_fingerprint for name in BASELINES)
@@ -152,15 +172,11 @@ class ArenaData:
 
     def predictions(self) -> pl.DataFrame:
         """Those that stand: by baselines, base models and adapters of today, of today's battles."""
-        standing = [
-            *(BASELINES if self.baselines_stand() else ()),
-            *(base for base in BASES if self.base_stands(base)),
-            *(state.recipe.name for state in self.states() if self.is_scored(state.recipe)),
-        ]
         columns = ", ".join(PREDICTION_COLUMNS)
+        standing = [f"{predictor} {fingerprint}" for predictor, fingerprint in self.standing().items()]
         return self.store.query(
-            f"select {columns} from {_PREDICTED} where list_contains($standing, predictor)"
-            " order by list_position($standing, predictor), battle",
+            f"select {columns} from {_PREDICTED} where list_contains($standing, predictor || ' ' || fingerprint)"
+            " order by list_position($standing, predictor || ' ' || fingerprint), battle",
             standing=standing,
         )
 
@@ -169,6 +185,27 @@ class ArenaData:
         return self.state(recipe).state in ("finished", "unscored") and (
             self._fingerprints.get(recipe.name) == self.scored_fingerprint(recipe)
         )
+
+
+def judged_tables(data: ArenaData) -> dict[str, pl.DataFrame]:
+    """The rows of every table of JUDGED, of the predictions that stand; `arena.comparison` last, which says which."""
+    from prefassets.domain.arena.scores import judge
+
+    predictions, standing = data.predictions(), data.standing()
+    if predictions.is_empty():
+        return {table: TABLES[table].empty() for table in JUDGED}
+    named = len(all_recipes()) + len(BASES)  # also those that were not tried yet, or are tried no more
+    judged = judge(predictions, data.battles("held_out"), compared(predictions["predictor"]), models_named=named)
+    found = (judged.differences, judged.breakdown, judged.confusion, judged.calibration, judged.comparison)
+    tables = dict(zip(JUDGED, found, strict=True))
+    fingerprint = pl.col("predictor").replace_strict(standing, return_dtype=pl.String())
+    return tables | {JUDGED[-1]: judged.comparison.with_columns(fingerprint=fingerprint)}
+
+
+def outdated(data: ArenaData) -> bool:
+    """Whether what is stored of JUDGED is of other predictions than those that stand."""
+    made = data.store.query("select distinct predictor, fingerprint from arena.comparison")
+    return dict(made.iter_rows()) != data.standing()
 
 
 def compared(predictors: pl.Series) -> dict[str, list[str]]:

@@ -25,12 +25,6 @@ READS = (
 )
 
 
-def wants_page(store: Store) -> bool:
-    """Whether a page goes with Arena: a model has predicted held-out battles, or a page is there to keep true."""
-    predicted = any(store.parts(table) for table in ("arena.finetuned_eval", "arena.base_eval"))
-    return predicted or store.size(page_name(NAME)) is not None
-
-
 def write_page(store: Store, connection: duckdb.DuckDBPyConnection) -> tuple[str, dict[str, int]]:
     """Make the page from the tables `READS` of `connection`; returns its path, and how many recipes by state."""
     from prefassets.report.arena_page import ArenaFindings, render  # matplotlib takes a second: only where it is made

@@ -8,7 +8,7 @@ import duckdb
 import polars as pl
 
 from prefassets.resources import change_noise
-from prefassets.resources.arena import ArenaData
+from prefassets.resources.arena import JUDGED, ArenaData, judged_tables, outdated
 from prefassets.resources.cells import states_of_all
 from prefassets.resources.progress import progress_bar
 from prefassets.resources.sql_tables import all_tables, with_dependencies
@@ -64,9 +64,9 @@ def estimate_study(connection: duckdb.DuckDBPyConnection, study: Study) -> pl.Da
 def connect_current(store: Store, tables: Collection[str] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """`store.connect(tables, current=True)` on which what Python makes of cells is of the cells that count now.
 
-    `training.states` and `arena.states` are made anew, and `verdicts.estimate` and `verdicts.change_noise` of studies
-    whose cells, or those of the study that they repeat, changed since they were materialised; in memory, nothing is
-    written.
+    `training.states` and `arena.states` are made anew; so is what is judged of Arena if other predictions stand, and
+    `verdicts.estimate` and `verdicts.change_noise` of studies whose cells, or those of the study that they repeat,
+    changed since they were materialised. All in memory, nothing is written.
     """
     read = with_dependencies(all_tables() if tables is None else tables)
     given = {}
@@ -74,6 +74,8 @@ def connect_current(store: Store, tables: Collection[str] | None = None) -> Iter
         given[STATES] = states_of_all(store, all_studies().values())
     if RECIPES in read:
         given[RECIPES] = ArenaData(store).state_rows()
+    if read & set(JUDGED) and outdated(data := ArenaData(store)):
+        given |= judged_tables(data)
     if TABLE in read:
         with store.connect([TABLE, *READS], current=True) as connection:
             given[TABLE] = _current_estimates(connection)

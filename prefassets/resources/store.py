@@ -17,7 +17,7 @@ import json
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -437,6 +437,8 @@ class Store(dg.ConfigurableResource):
         pinned = self.pinned()
         if pinned is None:
             return DataSource(**wanted)
+        if "arena" in wanted and not self.parts("arena.battles"):
+            pinned = replace(pinned, arena=wanted["arena"])  # no battle was read yet, by whatever pinned the home
         for name, value in wanted.items():
             if getattr(pinned, name) != value:
                 held = {"tasks": pinned.of_tasks, "arena": pinned.of_battles}.get(name, pinned)

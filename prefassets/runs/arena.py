@@ -19,13 +19,19 @@ def finetune_and_score(runs: Runs, recipes: Sequence[ArenaRecipe]) -> Iterator[s
     Raises:
         RunFailed: at least one recipe failed, or another run makes it now; every other is finished first.
     """
-    if ArenaData(runs.store).digest is None:
+    if ArenaData(runs.store).digest is None or runs.failed_blocking_checks(_keys("folds")):
         yield from runs.make("battles and folds", _keys("battles", "dropped", "folds"))
     yield from runs.make("recipes", _keys("recipe"))  # every time: they follow the code, and take no time
-    yield from runs.make_models({recipe.model for recipe in recipes})
     if not ArenaData(runs.store).baselines_stand():
         yield from runs.make("baselines of Arena", _keys("baseline_eval"))
-    failures = []
+    failures, without = [], set()
+    for model in dict.fromkeys(recipe.model for recipe in recipes):
+        try:
+            yield from runs.make_models([model])
+        except RunFailed as error:
+            failures.append(str(error))
+            without.add(model)
+    recipes = [recipe for recipe in recipes if recipe.model not in without]
     for base in dict.fromkeys(recipe.base for recipe in recipes):
         if not ArenaData(runs.store).base_stands(base):
             try:

@@ -295,7 +295,7 @@ class DagsterElsewhere(Runs):
             for run in found["results"]
         ]
 
-    def _failed_blocking_checks(self, assets: Collection[dg.AssetKey]) -> list[str]:
+    def failed_blocking_checks(self, assets: Collection[dg.AssetKey]) -> list[str]:
         nodes = self._graphql.ask(_CHECKS, assets=[{"path": list(key.path)} for key in assets])["assetNodes"]
         checks = [check for node in nodes for check in node["assetChecksOrError"].get("checks", ())]
         latest = [(check, check["executionForLatestMaterialization"] or {}) for check in checks if check["blocking"]]

@@ -125,7 +125,7 @@ class Launcher(Runs):
     def in_flight(self) -> list[Run]:
         return _unfinished_runs(self.instance)
 
-    def _failed_blocking_checks(self, assets: Collection[dg.AssetKey]) -> list[str]:
+    def failed_blocking_checks(self, assets: Collection[dg.AssetKey]) -> list[str]:
         keys = [
             key for key in self._graph.asset_check_keys if key.asset_key in assets and self._graph.get(key).blocking
         ]

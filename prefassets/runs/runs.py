@@ -79,12 +79,12 @@ class Runs(ABC):
         """What happens when queued cells are finished."""
 
     @abstractmethod
-    def _failed_blocking_checks(self, assets: Collection[dg.AssetKey]) -> Collection[str]:
+    def failed_blocking_checks(self, assets: Collection[dg.AssetKey]) -> Collection[str]:
         """Blocking checks of these assets whose last run failed: their rows are stored, but must not be built upon."""
 
     def prepare(self, study: Study) -> Iterator[str]:
         """Make what a study's cells need and this home lacks; yields lines about what is being made."""
-        remade = not self._made("prism") or bool(self._failed_blocking_checks(self._group("prism")))
+        remade = not self._made("prism") or bool(self.failed_blocking_checks(self._group("prism")))
         if remade:
             yield from self.make("raw data, pairs, covariates, folds", self._group("prism"))
         # every time: they follow the code, and take a second

@@ -10,6 +10,7 @@ from prefassets.arena_recipes import all_recipes
 from prefassets.assets import arena as assets
 from prefassets.assets.report import arena_page
 from prefassets.assets.verdicts import ASSETS as SQL
+from prefassets.domain.arena import digits
 from prefassets.domain.arena import finetune as training
 from prefassets.resources.arena import ArenaData
 from prefassets.resources.arena_tables import arena_artifact
@@ -104,6 +105,29 @@ def test_nothing_is_predicted_by_an_adapter_of_other_battles(home, monkeypatch):
     assert not made.success
     (failed,) = made.get_step_failure_events()
     assert "stale (battles: " in failed.step_failure_data.error.cause.message
+
+
+def test_predictions_are_of_the_battles_that_were_read_whatever_is_remade_meanwhile(home, monkeypatch):
+    base = all_recipes()[NAME].base
+    predict_battles = digits.predict_battles
+
+    def remade(*arguments):
+        changed = home.read("arena.battles").with_columns(winner=pl.lit("tie"))
+        home.replace("arena.battles", changed)
+        return predict_battles(*arguments)
+
+    monkeypatch.setattr(digits, "predict_battles", remade)
+    assert make(home, [assets.base_eval], base).success
+    assert not ArenaData(home).base_stands(base)
+
+
+def test_without_its_base_model_nothing_is_trained_and_the_message_says_what_to_make(home):
+    home.replace("model.base", TABLES["model.base"].empty(), ["tiny"])
+    for wanted, partition in (([assets.adapter], NAME), ([assets.base_eval], all_recipes()[NAME].base)):
+        made = make(home, wanted, partition)
+        assert not made.success
+        (failed,) = made.get_step_failure_events()
+        assert "materialise model/base, partition tiny, first" in failed.step_failure_data.error.cause.message
 
 
 def test_a_training_that_fails_leaves_what_stood(home, monkeypatch):

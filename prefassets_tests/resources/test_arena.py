@@ -6,8 +6,18 @@ import polars as pl
 import pytest
 
 from prefassets.arena_recipes import all_recipes
-from prefassets.resources.arena import BASELINES, ArenaData, changes, compared, recipe_rows
+from prefassets.domain.arena.prompt import PROMPTS, Prompt
+from prefassets.resources.arena import (
+    BASELINES,
+    ArenaData,
+    changes,
+    compared,
+    judged_tables,
+    outdated,
+    recipe_rows,
+)
 from prefassets.resources.arena_tables import arena_artifact
+from prefassets.resources.estimates import connect_current
 from prefassets.resources.store import DataSource, Store
 from prefassets.resources.tables import TABLES
 from prefassets.resources.warehouse import write
@@ -152,6 +162,40 @@ def test_what_is_compared_is_of_todays_battles_alone(store):
     assert set(ArenaData(store).predictions()["predictor"]) == {*BASELINES, RECIPE.base, RECIPE.name}
     store.replace("arena.battles", battles("tie"))
     assert ArenaData(store).predictions().is_empty()
+
+
+def test_battles_without_folds_of_their_own_are_no_battles_of_today(store):
+    """A prompt that changed may be in another fold now, and a battle that is new is in none."""
+    assert ArenaData(store).digest is not None
+    store.replace("arena.battles", battles().with_columns(prompt_digest=pl.lit("new")))
+    assert ArenaData(store).digest is None
+    store.replace("arena.battles", battles().with_columns(battle="x" + pl.col("battle")))
+    assert ArenaData(store).digest is None
+    store.replace("arena.battles", battles()[1:])
+    assert ArenaData(store).digest is None
+
+
+def test_what_is_judged_is_outdated_once_other_predictions_stand(store):
+    finish(store)
+    data = ArenaData(store)
+    assert outdated(data)
+    for table, rows in judged_tables(data).items():
+        store.replace(table, rows)
+    assert not outdated(ArenaData(store))
+    train(store)
+    score(store)
+    assert outdated(ArenaData(store))
+    with connect_current(store, ["arena.comparison"]) as connection:
+        made = dict(connection.execute("select distinct predictor, fingerprint from arena.comparison").fetchall())
+    assert made == ArenaData(store).standing()
+
+
+def test_a_prompt_with_other_words_makes_its_recipes_stale(store, monkeypatch):
+    finish(store)
+    other = Prompt("{prompt} {response_a} {response_b}?")
+    monkeypatch.setattr("prefassets.resources.arena.PROMPTS", {**PROMPTS, RECIPE.prompt: other})
+    assert state(store)[0] == "stale"
+    assert not ArenaData(store).base_stands(RECIPE.base)
 
 
 def test_a_home_without_battles_has_every_recipe_missing(tmp_path):

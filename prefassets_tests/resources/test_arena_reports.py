@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prefassets.arena_recipes import all_recipes
-from prefassets.resources.arena_reports import READS, wants_page, write_page
+from prefassets.resources.arena_reports import READS, write_page
 from prefassets.resources.store import DataSource
 from prefassets_tests.resources.test_reports import put
 
@@ -39,7 +39,8 @@ def judged(store):
         for name, values in ((BASE, (1.05, 0.4)), ("prior", (1.09, 0.35)))
         for metric, value in zip(("log_loss", "accuracy"), values, strict=True)
     ]
-    put(store, "arena.comparison", scores)
+    of_recipe = JUDGED | {"predictor": "lora", "metric": "brier", "estimate": 0.6}
+    put(store, "arena.comparison", [*scores, of_recipe])
     return store
 
 
@@ -71,18 +72,8 @@ def test_its_questions_can_be_asked(judged):
     assert wrong == [("lora", "b1", "B", 0.9, 0.1, 0.0, "Why?")]
 
 
-@pytest.mark.parametrize("table", ["arena.base_eval", "arena.finetuned_eval"])
-def test_a_page_goes_with_what_a_model_has_predicted(store, table):
-    store.pin(DataSource())
-    put(store, "arena.baseline_eval", [{"predictor": "prior", "battle": "b1"}])
-    assert not wants_page(store), "nothing that was asked for has run"
-    put(store, table, [{"predictor": "it", "battle": "b1"}], ["it"])
-    assert wants_page(store)
-
-
-def test_a_page_that_is_there_is_kept_true(store):
+def test_a_home_in_which_nothing_was_judged_says_so(store):
     store.pin(DataSource())
     page, states = page_of(store)
     assert "Nothing is judged yet" in page
     assert states == {}
-    assert wants_page(store)

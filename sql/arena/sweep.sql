@@ -12,7 +12,7 @@
 -- than_variant_widened_lower, than_variant_widened_upper  its 95 % interval, widened for all models that were judged
 -- against_variant  better or worse, if the widened interval is below or above 0; else not shown to differ; empty
 --              without both results
--- than_base    log_loss minus that of its base model without an adapter
+-- than_base    log_loss minus that of its base model without an adapter, which is never in 4 bits
 -- than_base_lower, than_base_upper  its 95 % interval
 -- than_base_widened_lower, than_base_widened_upper  its 95 % interval, widened likewise
 -- steps_taken  optimiser steps taken, of all its adapters

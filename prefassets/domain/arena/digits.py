@@ -3,11 +3,13 @@
 # N prompts of a batch, T places; prompts are padded on the left
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from peft import PeftModel
 from transformers import PreTrainedModel
 
 from prefassets.domain.arena.prompt import BattlePrompt
@@ -32,8 +34,8 @@ def digit_log_probabilities(
 ) -> NDArray[np.float64]:
     """Log-probability of each digit as the token after each prompt, given that it is one of them: (prompts, digits).
 
-    In nats; the exponentials of a row add up to 1. The logits are the model's own, with whatever it does to them, of
-    the last place only. Prompts of similar length are read together; which these are changes a number by rounding only.
+    In nats; the exponentials of a row add up to 1. The logits are those of the last place only, see `_digit_logits`.
+    Prompts of similar length are read together; which these are changes a number by rounding only.
 
     Args:
         model: in evaluation mode; also one with an adapter, or in 4 bits. It may be in the midst of its training.
@@ -59,14 +61,8 @@ def digit_log_probabilities(
         for row, own in enumerate(rows):
             ids_NT[row, longest - lengths[own] :] = torch.as_tensor(ids[own])
             attended_NT[row, longest - lengths[own] :] = 1
-        found = model(
-            input_ids=ids_NT.to(model.device),
-            attention_mask=attended_NT.to(model.device),
-            position_ids=(attended_NT.cumsum(1) - 1).clamp(min=0).to(model.device),
-            use_cache=False,
-            logits_to_keep=1,
-        )
-        return found.logits[:, -1, list(digits)].double().log_softmax(-1).cpu().numpy()
+        logits_NV = _digit_logits(model, ids_NT.to(model.device), attended_NT.to(model.device), digits)
+        return logits_NV.double().log_softmax(-1).cpu().numpy()
 
     logp = np.empty((len(ids), len(digits)))
     done = 0
@@ -77,6 +73,32 @@ def digit_log_probabilities(
             if on_batch:
                 on_batch(done, len(ids))
     return logp
+
+
+def _digit_logits(
+    model: PreTrainedModel, ids_NT: torch.Tensor, attended_NT: torch.Tensor, digits: Sequence[int]
+) -> torch.Tensor:
+    """Logits of the digits after each prompt, in float32: (prompts, digits).
+
+    The model's own head would round them to its precision: in bfloat16, logits of some 20 lie .125 apart, and every
+    tie of two digits would go to the first.
+    """
+    whole: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    hidden_NTD = whole.get_decoder()(
+        input_ids=ids_NT,
+        attention_mask=attended_NT,
+        position_ids=(attended_NT.cumsum(1) - 1).clamp(min=0),
+        use_cache=False,
+    ).last_hidden_state
+    head, config = whole.get_output_embeddings(), whole.config.get_text_config()
+    rows = head.weight[list(digits)].float()
+    bias = None if head.bias is None else head.bias[list(digits)].float()
+    with torch.autocast(ids_NT.device.type, enabled=False):
+        logits_NV = torch.nn.functional.linear(hidden_NTD[:, -1].float(), rows, bias)
+    logits_NV = logits_NV * (getattr(config, "logit_scale", None) or 1)  # Cohere
+    logits_NV = logits_NV / (getattr(config, "logits_scaling", None) or 1)  # Granite
+    cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
+    return logits_NV if cap is None else cap * torch.tanh(logits_NV / cap)
 
 
 def prompt_for(model: LanguageModel, prompt: str, max_tokens: int) -> BattlePrompt:

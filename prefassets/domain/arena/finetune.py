@@ -402,8 +402,12 @@ def _tokens_at_once(trainer: _DigitTrainer, longest: Mapping[str, torch.Tensor])
         return tensor
 
     where = model.device
-    model.eval()  # dropout would draw numbers
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    model.train()  # dropout keeps what it drew, too
+    with (
+        torch.random.fork_rng(),
+        trainer.compute_loss_context_manager(),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
         graph = trainer.logp(model, {name: tensor.to(where) for name, tensor in longest.items()})
     del graph
     per_token = sum(kept.values()) / longest["ids"].shape[1]
@@ -461,7 +465,7 @@ class _Curve(TrainerCallback):
 
 
 def _arguments(recipe: ArenaRecipe, seed: int, folder: str) -> trl.SFTConfig:
-    return trl.SFTConfig(
+    arguments = trl.SFTConfig(
         output_dir=folder,
         max_steps=recipe.steps,
         per_device_train_batch_size=recipe.batch_size,
@@ -484,3 +488,7 @@ def _arguments(recipe: ArenaRecipe, seed: int, folder: str) -> trl.SFTConfig:
         disable_tqdm=True,
         dataloader_pin_memory=device().type == "cuda",
     )
+    arguments._n_gpu = min(
+        arguments.n_gpu, 1
+    )  # over several, the trainer would spread a batch of as many times the size
+    return arguments

@@ -171,9 +171,12 @@ def _load_in_four_bits(source: str, precision: str, **where: Any) -> PreTrainedM
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=DTYPES[precision], quantization_config=config, device_map={"": device()}, **where
         )
+    except torch.OutOfMemoryError:
+        raise
     except (ImportError, NotImplementedError, RuntimeError, ValueError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
         raise CannotQuantise(
-            f"bitsandbytes could not bring {source} into 4 bits on {device()} ({str(error).splitlines()[0]}). It needs "
+            f"bitsandbytes could not bring {source} into 4 bits on {device()} ({said}). It needs "
             f"a GPU of a kind that it supports, or a build of it with its CPU library; else train a recipe that is not "
             f"quantised, such as `lora` instead of `qlora`; nothing was trained."
         ) from error

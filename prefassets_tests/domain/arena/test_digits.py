@@ -34,6 +34,7 @@ ARCHITECTURES = {
     "Gemma2": {"head_dim": 16, "sliding_window": 16, "final_logit_softcapping": 0.5, "attn_logit_softcapping": 2.0},
     "Gemma3Text": {"head_dim": 16, "sliding_window": 16},
     "Cohere": {"logit_scale": 0.25},
+    "Granite": {"logits_scaling": 3.0},
     "GPT2": {},  # positions are learned, not relative
 }
 DIGITS = (11, 7, 23)
@@ -177,3 +178,18 @@ def test_what_does_not_fit_is_counted_and_no_battle_is_no_prediction(tiny):
 def test_more_tokens_than_the_model_reads_are_refused(tiny):
     with pytest.raises(ValueError, match="reads 4096 tokens at most"):
         predict_battles(tiny, "base", "short", 5_000, battles())
+
+
+def test_a_model_in_bfloat16_does_not_round_two_digits_to_a_tie():
+    """Its own head does: logits of some 20 lie .125 apart."""
+    model = random_model()
+    head = model.get_output_embeddings().weight
+    head[list(DIGITS)] = head[DIGITS[0]] + 0.0005 * torch.randn(len(DIGITS), head.shape[1])
+    head[list(DIGITS)] *= 20
+    model = model.to(torch.bfloat16)
+    ids = prompts()
+    logp = digit_log_probabilities(model, ids, DIGITS, pad=0)
+    rounded = one_by_one(model, ids)
+    ties = [sum(len(set(row)) < len(DIGITS) for row in found.tolist()) for found in (rounded, logp)]
+    assert ties[0] > len(ids) / 3
+    assert ties[1] == 0
