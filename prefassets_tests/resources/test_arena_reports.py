@@ -67,7 +67,7 @@ def test_its_questions_can_be_asked(judged):
     assert len(queries) == 3
     with judged.connect(current=True) as connection:
         readings, ranked, wrong = (connection.execute(query).fetchall() for query in queries)
-    assert [predictor for predictor, *_ in readings] == [BASE]
+    assert [predictor for predictor, *_ in readings] == [BASE, "lora"]
     assert [predictor for predictor, *_ in ranked] == [BASE, "prior"]
     assert wrong == [("lora", "b1", "B", 0.9, 0.1, 0.0, "Why?")]
 

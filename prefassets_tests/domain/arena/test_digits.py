@@ -191,5 +191,5 @@ def test_a_model_in_bfloat16_does_not_round_two_digits_to_a_tie():
     logp = digit_log_probabilities(model, ids, DIGITS, pad=0)
     rounded = one_by_one(model, ids)
     ties = [sum(len(set(row)) < len(DIGITS) for row in found.tolist()) for found in (rounded, logp)]
-    assert ties[0] > len(ids) / 3
+    assert ties[0] > len(ids) / 6
     assert ties[1] == 0
