@@ -19,7 +19,7 @@ import pytest
 
 from prefassets.resources.files import files_of
 from prefassets.resources.store import Store
-from prefassets_tests.conftest import SMALL, Home, made_once
+from prefassets_tests.conftest import Home, made_once
 from prefassets_tests.deployments.chart import NAMESPACE
 from prefassets_tests.loopback.cluster import Node
 from prefassets_tests.loopback.deployment import Deployment, deployed
@@ -30,6 +30,7 @@ COHORTS = ("everyone", "personalisation.A", "personalisation.B", "safety.A")
 CELLS = [f"{cohort}|{seed}" for cohort in COHORTS for seed in STUDY.seed_keys]
 OTHERS = [cell.key for cell in STUDY.cells if cell.key not in CELLS]
 CELLS_PER_PACK = 4
+SCALE = "0.05"  # of PRISM: three hundred pairs in each group, with which both splits are found
 SAME_PACK = [key for key in CELLS if key.endswith(f"|{STUDY.seed_keys[0]}")]  # a run of a backfill is of a seed
 OTHER_PACK = [key for key in CELLS if key not in SAME_PACK]
 GPUS = Node("gpu-1", gpus=2, taints=[{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}])
@@ -68,7 +69,7 @@ def prepared_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> H
     """A home with all that cells are trained from. Read-only: copy it."""
 
     def make(folder: Path) -> None:
-        assert here(Home(folder), "prepare", PREFASSETS_SCALE=SMALL).wait(600) == 0
+        assert here(Home(folder), "prepare", PREFASSETS_SCALE=SCALE).wait(600) == 0
 
     return Home(made_once(tmp_path_factory, worker_id, "prepared", make))
 

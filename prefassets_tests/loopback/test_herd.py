@@ -12,7 +12,6 @@ from prefassets.resources.cells import CellState
 from prefassets.resources.store import Store
 from prefassets.runs.elsewhere import DagsterElsewhere
 from prefassets.settings import Settings, settings
-from prefassets_tests.assets.test_cells_job import prepare
 from prefassets_tests.deployments.chart import NAMESPACE, shipped
 from prefassets_tests.loopback.cluster import Node
 from prefassets_tests.loopback.deployment import Deployment, deployed
@@ -30,6 +29,8 @@ COMPONENT = "app.kubernetes.io/component"
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, dict[str, str]]]:
     """A home in a bucket with just enough for cells to have recipes, and the keys of the bucket."""
+    from prefassets_tests.assets.test_cells_job import prepare  # it imports torch: only in the process that needs it
+
     with ObjectStorage() as storage, pytest.MonkeyPatch.context() as patch:
         for name, value in storage.environment.items():
             patch.setenv(name, value)

@@ -37,10 +37,10 @@ def all_trained_here(
     tmp_path_factory: pytest.TempPathFactory,
     trained_home: Home,  # noqa: F811
 ) -> Iterator[Callable[[], Store]]:
-    """A home on a laptop in which the other cells were trained too, each by itself."""
+    """A home on a laptop in which the other cells were trained too."""
     home = Home(tmp_path_factory.mktemp("laptop") / "home")
     shutil.copytree(trained_home.folder, home.folder)
-    training = here(home, *OTHERS)
+    training = here(home, " ".join(OTHERS))
 
     def trained() -> Store:
         assert training.wait(300) == 0
@@ -85,7 +85,7 @@ def test_cells_that_a_failed_pod_left_missing_are_finished_by_one_command(
 
 
 def test_margins_and_verdicts_are_those_of_a_laptop(story: Story, all_trained_here: Callable[[], Store]) -> None:
-    """There, what was missing was trained a cell at a time; here, in one pack."""
+    """What was missing is in the same pack on both; `test_backfill.py` compares cells of other packs."""
     story.settled()
     story.is_as_on(all_trained_here())
 
