@@ -10,7 +10,7 @@
 -- accuracy_lower, accuracy_upper  95 % interval
 -- prior_log_loss, prior_accuracy  what the class prior has: the shares of winners in training, said of every battle
 -- than_prior   log_loss minus the class prior's; below 0 is better
--- than_prior_lower, than_prior_upper  its 95 % interval, widened for all models that were judged (Bonferroni)
+-- than_prior_lower, than_prior_upper  its 95 % interval, widened for all recipes and base models (Bonferroni)
 -- words_log_loss  log loss of length_and_words
 -- than_words   log_loss minus that
 -- than_words_lower, than_words_upper  its 95 % interval, widened likewise

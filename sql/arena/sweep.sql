@@ -9,7 +9,7 @@
 -- accuracy_lower, accuracy_upper  95 % interval
 -- than_variant  log_loss minus that of the recipe that it is a variant of, on the same battles; below 0 is better
 -- than_variant_lower, than_variant_upper  its 95 % interval
--- than_variant_widened_lower, than_variant_widened_upper  its 95 % interval, widened for all models that were judged
+-- than_variant_widened_lower, than_variant_widened_upper  its 95 % interval, widened for all recipes and base models
 -- against_variant  better or worse, if the widened interval is below or above 0; else not shown to differ; empty
 --              without both results
 -- than_base    log_loss minus that of its base model without an adapter, which is never in 4 bits
