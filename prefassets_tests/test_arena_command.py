@@ -67,7 +67,7 @@ def test_new_battles_are_predicted_and_what_is_none_is_counted(home, tmp_path):
     assert [row["battle"] for row in rows] == ["1", "2"]
     for row in rows:
         assert row["a"] + row["b"] + row["tie"] == pytest.approx(1)
-    assert "left out, broken JSON: 1, e.g. 3, line 4: " in done.stderr
+    assert "left out, not JSON: 1, e.g. 3, line 4: " in done.stderr
     home.ok("arena", "predict", str(file), "--recipe", "demo_lora", "--out", str(out))
     assert pl.read_parquet(out).to_dicts() == rows
 

@@ -24,7 +24,7 @@ PREDICTORS = [
 PRIOR = {"log_loss": 1.0972, "accuracy": 0.349}
 SCORES = arena.frame("arena.comparison", arena.comparison(("lora",)))
 BREAKDOWN = arena.frame("arena.breakdown", arena.breakdown(("lora",)))
-CURVE = arena.frame("arena.curve", arena.curve(("demo_lora",)))
+CURVE = arena.frame("arena.curve", arena.curve(("lora",))).filter(pl.col("step") <= 400)
 CALIBRATION = arena.frame("arena.calibration", arena.calibration(("lora",))).filter(predictor="lora")
 CONFUSION = arena.frame("arena.confusion", arena.confusion(("lora",))).filter(predictor="lora", orders="both")
 PAIRS = BREAKDOWN.filter(pl.col("value").str.contains(" vs "), predictor="lora").sort("log_loss")
