@@ -92,6 +92,18 @@ def test_a_recipe_that_is_not_trained_says_how_to_train_it(home, tmp_path):
     assert "there is no recipe 'nobody'; there are lora, qlora" in unknown.stderr
 
 
+def test_a_stale_adapter_predicts_nothing_and_says_what_has_changed(home, tmp_path):
+    copy = Home(tmp_path / "home")
+    shutil.copytree(home.folder, copy.folder)
+    (tmp_path / "test.csv").write_text(NEW)
+    record = copy.folder / "artifacts/arena/demo_lora/record.json"
+    record.write_text(record.read_text().replace('"prompt": "short"', '"prompt": "other"'))
+    done = copy.run("arena", "predict", str(tmp_path / "test.csv"), "--recipe", "demo_lora")
+    assert done.returncode == 1
+    assert "is stale (prompt: other -> short)" in done.stderr
+    assert done.stdout == ""
+
+
 def test_everything_of_arena_is_in_the_warehouse_and_on_its_page(home):
     predictors = home.rows("sql", "select distinct predictor from arena.predictions")
     assert len(predictors) == 6

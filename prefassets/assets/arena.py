@@ -61,7 +61,7 @@ def battles(store: Store) -> Iterator[dg.MaterializeResult]:
     yield store.replace("arena.dropped", found.dropped)
 
 
-@dg.asset(**declared("arena.folds"), deps=[["arena", "battles"]], group_name=GROUP, kinds={"polars"})
+@dg.asset(**declared("arena.folds"), deps=[["arena", "battles"]], group_name=GROUP, kinds={"scikitlearn"})
 def folds(store: Store) -> dg.MaterializeResult:
     """Ten folds by prompt, each with its share of winners; two are held out, and one is for early stopping."""
     rows = battle_folds(store.read("arena.battles"), store.source().seed)

@@ -10,6 +10,7 @@ import polars as pl
 
 from prefassets.arena_recipes import all_recipes
 from prefassets.cli.arguments import RecipeName, format_option
+from prefassets.cli.demo import demo_source
 from prefassets.cli.group import Kind, cli
 from prefassets.cli.home import home_in_use, open_store
 from prefassets.cli.printing import say, say_of_each, show, with_interval
@@ -19,8 +20,6 @@ from prefassets.settings import settings
 if TYPE_CHECKING:
     from prefassets.resources.store import Store
     from prefassets.runs.runs import Runs
-
-DEMO_SCALE = 0.4
 
 
 @cli.group(cls=Kind)
@@ -67,12 +66,7 @@ def demo(form: str) -> None:
     """
     started = time.monotonic()
     store = open_store()
-    asked = settings().scale
-    if store.pinned() is None and asked is None:
-        asked = DEMO_SCALE
-    source = store.source(**settings().source | {"scale": asked})
-    if source.arena == "synthetic":
-        store.pin(source)
+    demo_source(store, "arena")
     judged = finish([recipe for recipe in all_recipes().values() if recipe.model == "tiny"])
     say(f"done in {time.monotonic() - started:.0f} s")
     if judged:

@@ -18,7 +18,7 @@ from prefassets.studies import all_studies
 from prefassets.studies.study import Study
 
 if TYPE_CHECKING:
-    from prefassets.resources.store import Store
+    from prefassets.resources.store import DataSource, Store
 
 DEMO_SCALE = 0.4
 
@@ -38,12 +38,7 @@ def demo(scale: float | None, form: str) -> None:
     """
     started = time.monotonic()
     store = open_store()
-    asked = scale if scale is not None else settings().scale
-    if store.pinned() is None and asked is None:
-        asked = DEMO_SCALE
-    source = store.source(**settings().source | {"scale": asked})
-    if source.prism == "synthetic":
-        store.pin(source)
+    source = demo_source(store, "prism", scale)
     study = all_studies()["demo"]
     say(f"{source}, home {settings().home}")
     finish(study)
@@ -55,6 +50,21 @@ def demo(scale: float | None, form: str) -> None:
         print_planted(store, study)
         print_preferences(store, measurement, form)
         click.echo('Ask more: prefassets sql "from verdicts.transfer"; look around: make ui', err=True)
+
+
+def demo_source(store: "Store", of: str, scale: float | None = None) -> "DataSource":
+    """What a demo's home is made of: less than all, if it is new and nothing else is asked for.
+
+    Args:
+        of: prism or arena. If that is synthetic, the home is pinned; any other is once it could be read.
+    """
+    asked = scale if scale is not None else settings().scale
+    if store.pinned() is None and asked is None:
+        asked = DEMO_SCALE
+    source = store.source(**settings().source | {"scale": asked})
+    if getattr(source, of) == "synthetic":
+        store.pin(source)
+    return source
 
 
 def print_planted(store: "Store", study: Study) -> None:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 State = Literal["finished", "missing", "unscored", "stale"]
 PREDICTIONS_VERSION = "1"  # raise it when the same model would predict otherwise
-MODELS = tuple(sorted({recipe.model for recipe in all_recipes().values()}))
 BASES: Mapping[str, ArenaRecipe] = {recipe.base: recipe for recipe in all_recipes().values()}
 
 JUDGED = ("arena.difference", "arena.breakdown", "arena.confusion", "arena.calibration", "arena.comparison")

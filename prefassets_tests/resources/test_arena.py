@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from prefassets.arena_recipes import all_recipes
+from prefassets.domain.arena import scores
 from prefassets.domain.arena.prompt import PROMPTS, Prompt
 from prefassets.resources.arena import (
     BASELINES,
@@ -188,6 +189,16 @@ def test_what_is_judged_is_outdated_once_other_predictions_stand(store):
     with connect_current(store, ["arena.comparison"]) as connection:
         made = dict(connection.execute("select distinct predictor, fingerprint from arena.comparison").fetchall())
     assert made == ArenaData(store).standing()
+
+
+def test_intervals_are_widened_for_every_recipe_and_base_model_tried_or_not(store, monkeypatch):
+    finish(store)
+    asked = []
+    judge = scores.judge
+    monkeypatch.setattr(scores, "judge", lambda *given, **named: asked.append(named) or judge(*given, **named))
+    judged_tables(ArenaData(store))
+    bases = {recipe.base for recipe in all_recipes().values()}
+    assert [named["models_named"] for named in asked] == [len(all_recipes()) + len(bases)]
 
 
 def test_a_prompt_with_other_words_makes_its_recipes_stale(store, monkeypatch):
