@@ -19,6 +19,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from prefassets.resources.duckdb_types import UnknownType, polars_type
 from prefassets.resources.table import Column, Table
 from prefassets.resources.tables import TABLES
 
@@ -100,11 +101,13 @@ def tables_read(sql: str) -> tuple[str, ...]:
 
 def create_empty(connection: duckdb.DuckDBPyConnection, table: Table, width: int | None = None) -> None:
     """Make `table` without rows in `connection`, as its declaration says, with vectors of `width` numbers."""
+    connection.execute(_creation(table, width))
+
+
+def _creation(table: Table, width: int | None = None) -> str:
     schema, _ = table.name.split(".")
-    empty = table.empty()  # noqa: F841  DuckDB reads the variable by name
-    connection.execute(
-        f"create schema if not exists {schema}; create table {table.name} as {columns_of(table, width)} from empty"
-    )
+    columns = ", ".join(f'"{name}" {dtype}' for name, dtype in table.duckdb_types(width).items())
+    return f"create schema if not exists {schema}; create table {table.name} ({columns})"
 
 
 def columns_of(table: Table, width: int | None) -> str:
@@ -138,52 +141,74 @@ def sql_literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-@cache
 def sql_tables() -> dict[str, SqlTable]:
     """Every table of `sql/`, each after the tables it reads.
 
     Raises:
         BadSql: a file is not one SELECT, reads an unknown table, fails to bind, or leaves a column without a comment.
     """
+    return _bound()[0]
+
+
+def column_types() -> dict[tuple[str, str], str]:
+    """DuckDB's name of each column's type, by table and column: what a reader of `warehouse.duckdb` sees."""
+    return _bound()[1]
+
+
+@cache
+def _bound() -> tuple[dict[str, SqlTable], dict[tuple[str, str], str]]:
+    """What `sql_tables` and `column_types` tell, of one database of empty tables: all processes here wait for it."""
     texts = {f"{path.parent.name}.{path.stem}": path.read_text() for path in sorted(SQL_FOLDER.glob("*/*.sql"))}
     reads: dict[str, tuple[str, ...]] = {}
     for name, text in texts.items():
         try:
             reads[name] = tables_read(text)
         except BadSql as error:
-            raise BadSql(f"sql/{name.replace('.', '/')}.sql: {error}") from error
+            raise BadSql(f"{_place(name)}: {error}") from error
         if unknown := [table for table in reads[name] if table not in TABLES and table not in texts]:
-            raise BadSql(
-                f"sql/{name.replace('.', '/')}.sql reads {unknown[0]}, which no code and no file of sql/ declares"
-            )
+            raise BadSql(f"{_place(name)} reads {unknown[0]}, which no code and no file of sql/ declares")
 
     declared = dict(TABLES)
     result: dict[str, SqlTable] = {}
     with empty_database() as connection:
-        for table in TABLES.values():
-            create_empty(connection, table)
+        connection.execute(";".join(_creation(table) for table in TABLES.values()))
         for name in TopologicalSorter(reads).static_order():
             if name in texts:
                 declared[name] = _declare(connection, name, texts[name], [declared[read] for read in reads[name]])
                 result[name] = SqlTable(declared[name], texts[name], reads[name])
                 create_empty(connection, declared[name])
-    return result
+        types = connection.execute(
+            "select schema_name || '.' || table_name, column_name, data_type from duckdb_columns()"
+            " where database_name = current_database()"
+        ).fetchall()
+    return result, {(table, column): dtype for table, column, dtype in types}
+
+
+def _place(name: str) -> str:
+    """The file that makes a table."""
+    return f"sql/{name.replace('.', '/')}.sql"
 
 
 def _declare(connection: duckdb.DuckDBPyConnection, name: str, text: str, reads: list[Table]) -> Table:
     description, comments = _header(text)
-    place = f"sql/{name.replace('.', '/')}.sql"
     if not description:
-        raise BadSql(f"{place} must begin with a comment that says what one row is")
+        raise BadSql(f"{_place(name)} must begin with a comment that says what one row is")
     try:
-        schema = connection.sql(text).pl().schema
+        bound = connection.sql(text)
     except duckdb.Error as error:
-        raise BadSql(f"{place}: {error}") from error
+        raise BadSql(f"{_place(name)}: {error}") from error
     for table in reversed(reads):
         comments = {column: declared.comment for column, declared in table.columns.items()} | comments
-    if missing := [column for column in schema if column not in comments]:
-        raise BadSql(f"{place}: column {missing[0]!r} has no comment; add `-- {missing[0]}  what it means` at the top")
-    columns = {column: Column(dtype, comments[column], nullable=True) for column, dtype in schema.items()}
+    columns = {}
+    for column, dtype in zip(bound.columns, bound.types, strict=True):
+        if column not in comments:
+            raise BadSql(
+                f"{_place(name)}: column {column!r} has no comment; add `-- {column}  what it means` at the top"
+            )
+        try:
+            columns[column] = Column(polars_type(dtype), comments[column], nullable=True)
+        except UnknownType as error:
+            raise BadSql(f"{_place(name)}: column {column!r} must be cast: {error}") from error
     return Table(name, description, columns)
 
 
@@ -218,18 +243,6 @@ def with_dependencies(tables: Collection[str]) -> set[str]:
 def all_tables() -> dict[str, Table]:
     """Every table of the platform by name: those that Python writes, then those that SQL writes."""
     return TABLES | {name: found.table for name, found in sql_tables().items()}
-
-
-@cache
-def column_types() -> dict[tuple[str, str], str]:
-    """DuckDB's name of each column's type, by table and column: what a reader of `warehouse.duckdb` sees."""
-    with empty_database() as connection:
-        for table in all_tables().values():
-            create_empty(connection, table)
-        rows = connection.execute(
-            "select schema_name || '.' || table_name, column_name, data_type from duckdb_columns()"
-        )
-        return {(table, column): dtype for table, column, dtype in rows.fetchall()}
 
 
 def run_sql(name: str, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

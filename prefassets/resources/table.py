@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from prefassets.resources.duckdb_types import duckdb_type
+
 TEXT, INTEGER, REAL, BOOLEAN = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
 VECTOR = pl.List(pl.Float32())  # beside a column `width`: DuckDB then has an array of that size, see `vectors`
 
@@ -50,6 +52,11 @@ class Table:
         if "width" not in self.columns:
             return ()
         return tuple(name for name, column in self.columns.items() if column.dtype == VECTOR)
+
+    def duckdb_types(self, width: int | None = None) -> dict[str, str]:
+        """DuckDB's type of each column; vectors are arrays of `width` numbers, lists if that is None."""
+        types = {name: duckdb_type(column.dtype) for name, column in self.columns.items()}
+        return types if width is None else types | dict.fromkeys(self.vectors, f"FLOAT[{width}]")
 
     def empty(self) -> pl.DataFrame:
         return pl.DataFrame(schema=self.schema)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import duckdb
 
-from prefassets.resources.sql_tables import all_tables, columns_of, create_empty, sql_literal, width_of
+from prefassets.resources.sql_tables import all_tables, column_types, create_empty, sql_literal, width_of
 from prefassets.resources.store import Part, Store
 from prefassets.resources.table import Table
 
 LOADED = "main.loaded_parts"
+Described = tuple[str, str, str]  # a column: name, type, comment
 
 
 def refresh(store: Store) -> dict[str, int]:
@@ -33,11 +34,13 @@ def write(store: Store, path: Path) -> dict[str, int]:
             f"create table if not exists {LOADED} (table_name varchar, part_values varchar[], version varchar);"
             f"comment on table {LOADED} is 'Which stored partition, in which version, each table holds.'"
         )
-        changed = [
-            (all_tables()[name], part)
-            for name, parts in store.parts_of(list(all_tables())).items()
-            for part in _changed(connection, all_tables()[name], parts, _width(store, connection, name, parts))
-        ]
+        there, changed = _columns(connection), []
+        for name, parts in store.parts_of(list(all_tables())).items():
+            table = all_tables()[name]
+            width = _width(store, connection, table, parts)
+            if there.get(name) != _declared(table, width):
+                _create_anew(connection, table, width)
+            changed += [(table, part) for part in _changed(connection, table, parts)]
         paths = store.paths([part for _, part in changed])
         for table, part in changed:
             _remove(connection, table, part.values)
@@ -47,22 +50,26 @@ def write(store: Store, path: Path) -> dict[str, int]:
         return {name: _count(connection, name) for name in all_tables()}
 
 
-def _width(store: Store, connection: duckdb.DuckDBPyConnection, name: str, parts: Sequence[Part]) -> int | None:
+def _width(store: Store, connection: duckdb.DuckDBPyConnection, table: Table, parts: Sequence[Part]) -> int | None:
     """Numbers of the table's vectors, if it has any and they are all as long."""
-    if not all_tables()[name].vectors:
+    if not table.vectors:
         return None
-    return width_of(connection, all_tables()[name], [*store.paths(parts).values()])
+    return width_of(connection, table, [*store.paths(parts).values()])
 
 
-def _changed(
-    connection: duckdb.DuckDBPyConnection, table: Table, parts: Sequence[Part], width: int | None
-) -> list[Part]:
+def _create_anew(connection: duckdb.DuckDBPyConnection, table: Table, width: int | None) -> None:
+    """The table as it is declared today, commented, without rows."""
+    connection.execute(f"drop table if exists {table.name}")
+    connection.execute(f"delete from {LOADED} where table_name = ?", [table.name])
+    create_empty(connection, table, width)
+    comments = [f"comment on table {table.name} is {sql_literal(table.description)}"]
+    for name, column in table.columns.items():
+        comments.append(f'comment on column {table.name}."{name}" is {sql_literal(column.comment)}')
+    connection.execute(";".join(comments))
+
+
+def _changed(connection: duckdb.DuckDBPyConnection, table: Table, parts: Sequence[Part]) -> list[Part]:
     """The parts that the database holds in another version or not at all; it loses those that are no more."""
-    if not _exists_as_declared(connection, table, width):
-        connection.execute(f"drop table if exists {table.name}")
-        connection.execute(f"delete from {LOADED} where table_name = ?", [table.name])
-        create_empty(connection, table, width)
-        _comment(connection, table)
     rows = connection.execute(
         f"select part_values, version from {LOADED} where table_name = ?", [table.name]
     ).fetchall()
@@ -83,23 +90,23 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: Table, part: Part, pat
     connection.execute(f"insert into {LOADED} values (?, ?, ?)", [table.name, list(part.values), part.version])
 
 
-def _exists_as_declared(connection: duckdb.DuckDBPyConnection, table: Table, width: int | None) -> bool:
-    """Whether the file already has the table with today's columns and comments, and vectors of this width."""
-    schema, name = table.name.split(".")
-    there = connection.execute(
-        "select column_name, data_type, comment from duckdb_columns() where schema_name = ? and table_name = ?"
-        " order by column_index",
-        [schema, name],
-    ).fetchall()
-    empty = table.empty()  # noqa: F841  DuckDB reads the variable by name
-    wanted = connection.execute(f"describe {columns_of(table, width)} from empty").fetchall()
-    return there == [(column, dtype, table.columns[column].comment) for column, dtype, *_ in wanted]
+def _columns(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Described]]:
+    """The columns of each table that the file has."""
+    found: dict[str, list[Described]] = {}
+    for table, *column in connection.execute(
+        "select schema_name || '.' || table_name, column_name, data_type, comment from duckdb_columns()"
+        " where database_name = current_database() order by table_oid, column_index"
+    ).fetchall():
+        found.setdefault(table, []).append((*column,))
+    return found
 
 
-def _comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    connection.execute(f"comment on table {table.name} is {sql_literal(table.description)}")
-    for name, column in table.columns.items():
-        connection.execute(f'comment on column {table.name}."{name}" is {sql_literal(column.comment)}')
+def _declared(table: Table, width: int | None) -> list[Described]:
+    """The columns that a table has today, with vectors of this width."""
+    types = {name: column_types()[table.name, name] for name in table.columns}
+    if width is not None:
+        types |= dict.fromkeys(table.vectors, f"FLOAT[{width}]")
+    return [(name, types[name], column.comment) for name, column in table.columns.items()]
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:

@@ -41,9 +41,9 @@ def test_what_is_not_one_select_is_refused(sql, complaint):
 def folder(tmp_path, monkeypatch):
     """An empty sql/ folder in the place of the project's."""
     monkeypatch.setattr(sql_tables, "SQL_FOLDER", tmp_path)
-    sql_tables.sql_tables.cache_clear()
+    sql_tables._bound.cache_clear()
     yield tmp_path
-    sql_tables.sql_tables.cache_clear()
+    sql_tables._bound.cache_clear()
 
 
 def write(folder, path, text):
@@ -75,6 +75,10 @@ def test_a_table_declares_itself_and_inherits_the_comments_of_columns_it_keeps(f
         ("-- One row.\nselect 1 as one", r"sql/mine/bad.sql: column 'one' has no comment; add `-- one  "),
         ("-- One row.\nselect fold from prism.fold", "sql/mine/bad.sql reads prism.fold, which no code"),
         ("-- One row.\nselect age from prism.folds", 'sql/mine/bad.sql: .*"age"'),
+        (
+            "-- One row.\n-- total  of all\nselect sum(fold) as total from prism.folds",
+            "'total' must be cast: HUGEINT is none",
+        ),
     ],
 )
 def test_a_bad_file_is_named_with_what_to_do(folder, text, complaint):
