@@ -28,7 +28,7 @@ def test_vectors_are_arrays_of_the_width_that_they_have():
 
 @pytest.mark.parametrize("dtype", [pl.Decimal(10, 2), pl.List(pl.Date()), pl.Struct({"a": pl.UInt8()})])
 def test_a_type_that_no_column_may_have_is_refused_by_name(dtype):
-    with pytest.raises(UnknownType, match="is none of String, Int64, .* nor a list or struct of those"):
+    with pytest.raises(UnknownType, match="is none of String, Int64, Int32"):
         duckdb_type(dtype)
 
 
