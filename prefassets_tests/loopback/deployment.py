@@ -20,7 +20,7 @@ import yaml
 from prefassets_tests.deployments import chart
 from prefassets_tests.deployments.chart import KUBERNETES, NAMESPACE, RELEASE
 from prefassets_tests.loopback.cluster import Cluster, Node, Timing, image_environment
-from prefassets_tests.loopback.fork_server import server_for
+from prefassets_tests.loopback.fork_server import MORE, server_for
 from prefassets_tests.loopback.kubernetes import KubernetesServer
 from prefassets_tests.loopback.objects import Object
 from prefassets_tests.loopback.postgres import Database, free_port, postgres
@@ -281,12 +281,17 @@ def deployed(
     nodes: Sequence[Node] = (Node("cpu-1"), Node("gpu-1", gpus=2)),
     timing: Timing = Timing(),  # noqa: B008
     start_seconds: float = 120,
+    imports: Sequence[str] = (),
     **more: Any,
 ) -> Iterator[Deployment]:
-    """A cluster with PostgreSQL and Dagster on it, all of it gone afterwards; `more` are fields of the deployment."""
-    server_for(image())  # it imports while PostgreSQL starts
+    """A cluster with PostgreSQL and Dagster on it, all of it gone afterwards; `more` are fields of the deployment.
+
+    `imports` are what most pods will import, beside Dagster: it is then done once for all of them.
+    """
+    environment = image() | ({MORE: " ".join(imports)} if imports else {})
+    server_for(environment)  # it imports while PostgreSQL starts
     with postgres() as database:
-        cluster = Cluster(folder / "pods", nodes, timing=timing, image=image(), writable=WRITABLE)
+        cluster = Cluster(folder / "pods", nodes, timing=timing, image=environment, writable=WRITABLE)
         server = KubernetesServer(cluster, folder / "api")
         try:
             made = Deployment(cluster, server, database, module, **more)

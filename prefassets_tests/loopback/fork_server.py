@@ -1,6 +1,7 @@
 """Containers whose command is one of Dagster's are forked from a process that has imported Dagster already.
 
-The cluster's tests start a hundred pods, and each would spend two seconds of a processor on the same imports.
+The cluster's tests start a hundred pods, and each would spend two seconds of a processor on the same imports; where
+pods train, ten: there `LOOPBACK_IMPORTS` names what more is imported.
 
 A forked container has its own session, environment, folder, output and end, as one that is started. What it cannot have
 is an import that saw its environment. So nothing of prefassets is imported before, nothing that starts threads, and a
@@ -29,7 +30,10 @@ from typing import IO
 
 SCRIPTS = ("dagster", "dagster-daemon", "dagster-webserver")
 IMPORTED = ("dagster._cli", "dagster._daemon.cli", "dagster_webserver.cli", "dagster_postgres", "dagster_k8s.executor")
-ANY_WILL_DO = "HOME"  # read for a person's own Python packages and settings of Google's cloud, which no pod has
+MORE = "LOOPBACK_IMPORTS"  # in a container's environment: what its image's server imports beside Dagster
+# Read by imports for where things would be fetched to and compiled, which no pod of a test does, and for a person's own
+# Python packages and settings of Google's cloud, which no pod has.
+ANY_WILL_DO = {"HOME", "TMPDIR", "HF_HOME", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"}
 _one_at_a_time = threading.Lock()
 
 
@@ -100,7 +104,8 @@ def _server(variables: tuple[tuple[str, str], ...]) -> ForkServer:
 
 def server_for(environment: Mapping[str, str]) -> ForkServer:
     """The server of this process for Pythons that start with this environment; its own imports go on meanwhile."""
-    names = sorted(name for name in environment if name in ("PATH", "LANG") or name.startswith("PYTHON"))
+    kept = ("PATH", "LANG", "USER", MORE)
+    names = sorted(name for name in environment if name in kept or name.startswith("PYTHON"))
     with _one_at_a_time:
         return _server(tuple((name, environment[name]) for name in names if name != "PYTHONPATH"))
 
@@ -127,11 +132,12 @@ def _variables_read() -> list[str]:
             return super().__getitem__(name)
 
     usual = type(os.environ)
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # else numpy starts threads as it is imported
     os.environ.__class__ = Noting
-    for name in IMPORTED:
+    for name in [*IMPORTED, *os.environ.get(MORE, "").split()]:
         importlib.import_module(name)
     os.environ.__class__ = usual
-    return sorted(read - {ANY_WILL_DO})
+    return sorted(read - ANY_WILL_DO)
 
 
 def _serve(control: socket.socket) -> str:

@@ -1,7 +1,7 @@
-"""The definitions with the short demo of two splits, as a code location in a cluster of tests."""
+"""The definitions with the short study, as a code location in a cluster of tests."""
 
 from prefassets_tests.loopback.quick import hurry
-from prefassets_tests.loopback.two_splits import instead_of_the_demo
+from prefassets_tests.loopback.short_study import instead_of_the_demo
 
 instead_of_the_demo()
 hurry()

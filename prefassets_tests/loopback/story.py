@@ -24,24 +24,27 @@ from prefassets_tests.deployments.chart import NAMESPACE
 from prefassets_tests.loopback.cluster import Node
 from prefassets_tests.loopback.deployment import Deployment, deployed
 from prefassets_tests.loopback.object_storage import ObjectStorage
-from prefassets_tests.loopback.two_splits import SPLITS, STUDY
+from prefassets_tests.loopback.short_study import SPLITS, STUDY
 
-COHORTS = ("everyone", "personalisation.A", "personalisation.B", "safety.A")
+COHORTS = ("everyone", "personalisation.A", "personalisation.B", "safety.A", "safety.B", "age.A")
 CELLS = [f"{cohort}|{seed}" for cohort in COHORTS for seed in STUDY.seed_keys]
 OTHERS = [cell.key for cell in STUDY.cells if cell.key not in CELLS]
-CELLS_PER_PACK = 4
-SCALE = "0.05"  # of PRISM: three hundred pairs in each group, with which both splits are found
+CELLS_PER_PACK = 6
+SCALE = "0.05"  # of PRISM: three hundred pairs in each group, with which all splits are found
 SAME_PACK = [key for key in CELLS if key.endswith(f"|{STUDY.seed_keys[0]}")]  # a run of a backfill is of a seed
-OTHER_PACK = [key for key in CELLS if key not in SAME_PACK]
+OTHER_SEED = [key for key in CELLS if key not in SAME_PACK]
+OTHER_PACKS = OTHER_SEED[::2], OTHER_SEED[1::2]
 GPUS = Node("gpu-1", gpus=2, taints=[{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}])
 SITE = {"concurrency": {"pools": {"defaultLimit": 2}}}
 INSTANCE = {
     "run_monitoring": {"poll_interval_seconds": 5},
     "run_coordinator": {"config": {"dequeue_interval_seconds": 1}},
 }
+# What training, scoring and judging import, as far as it starts no threads.
+IMPORTS = ("peft", "transformers.models.qwen2.modeling_qwen2", "scipy.stats", "scipy.optimize", "matplotlib.pyplot")
 HERE = """
 import sys
-from prefassets_tests.loopback.two_splits import instead_of_the_demo
+from prefassets_tests.loopback.short_study import instead_of_the_demo
 
 instead_of_the_demo()
 from prefassets.runs.here import Launcher
@@ -76,11 +79,11 @@ def prepared_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> H
 
 @pytest.fixture(scope="session")
 def trained_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str, prepared_home: Home) -> Home:
-    """The same with twelve cells, trained in two packs, and what is judged of them. Read-only: copy it."""
+    """The same with twelve cells, trained in three packs, and what is judged of them. Read-only: copy it."""
 
     def make(folder: Path) -> None:
         shutil.copytree(prepared_home.folder, folder)
-        assert here(Home(folder), " ".join(SAME_PACK), " ".join(OTHER_PACK)).wait(600) == 0
+        assert here(Home(folder), *map(" ".join, (SAME_PACK, *OTHER_PACKS))).wait(600) == 0
 
     return Home(made_once(tmp_path_factory, worker_id, "trained", make))
 
@@ -95,7 +98,7 @@ class Laptop:
     keys: Mapping[str, str]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "prefassets_tests.loopback.two_splits", *arguments]
+        command = [sys.executable, "-m", "prefassets_tests.loopback.short_study", *arguments]
         told = {"PREFASSETS_HOME": self.home, "PREFASSETS_DAGSTER": self.dagster, **self.keys}
         machine = {"HOME": str(self.folder), "PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd()}
         done = subprocess.run(command, env=machine | told, capture_output=True, text=True, timeout=240)
@@ -207,6 +210,7 @@ def begun(folder: Path, home: Home) -> Iterator[Story]:
                 "PREFASSETS_CELLS_PER_PACK": str(CELLS_PER_PACK),
             },
             secret=keys,
+            imports=IMPORTS,
         ) as dagster:
             store = Store(home=url, local=str(folder / "seen"))
             yield Story(dagster, storage, store, Laptop(folder / "laptop", url, dagster.url, keys))

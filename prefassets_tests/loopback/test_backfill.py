@@ -11,6 +11,7 @@ import pytest
 from prefassets.resources.store import Store
 from prefassets_tests.conftest import Home
 from prefassets_tests.deployments.chart import NAMESPACE
+from prefassets_tests.loopback.short_study import SPLITS, STUDY
 from prefassets_tests.loopback.story import (  # noqa: F401  fixtures
     CELLS,
     CELLS_PER_PACK,
@@ -20,7 +21,6 @@ from prefassets_tests.loopback.story import (  # noqa: F401  fixtures
     prepared_home,
     trained_home,
 )
-from prefassets_tests.loopback.two_splits import SPLITS, STUDY
 
 pytestmark = pytest.mark.k8s
 
@@ -56,30 +56,6 @@ def test_a_backfill_of_twelve_cells_is_a_gpu_job_for_each_step(story: Story) -> 
     assert len(story.storage.requests) > before
 
 
-def test_each_cell_says_where_it_was_trained(story: Story) -> None:
-    rows = story.store.query("from training.cells where study = 'demo'").to_dicts()
-    assert sorted(f"{row['cohort']}|{row['seed']}" for row in rows) == sorted(CELLS)
-    jobs = {job["metadata"]["name"] for run in story.known() for job in story.jobs(run, "step_worker")}
-    runs = story.known()
-    for row in rows:
-        assert row["run_id"] in runs
-        assert row["pod"].rpartition("-")[0] in jobs
-        assert row["node"] == "gpu-1"
-        assert row["image"].startswith("registry.example/prefassets@sha256:")
-        assert row["device"] == "cpu"
-        assert row["seconds"] > 0
-        assert row["cells_in_pack"] == 4
-
-
-def test_the_same_packs_give_the_same_adapters_as_on_a_laptop(story: Story, trained_home: Home) -> None:  # noqa: F811
-    """Byte for byte, wherever they are trained."""
-    digests = "select cohort, seed, sha256 from training.adapters where study = 'demo' order by all"
-    laptop = Store(home=str(trained_home.folder)).query(digests)
-    same = laptop.filter(pl.format("{}|{}", "cohort", "seed").is_in(SAME_PACK))
-    assert len(same) == len(SAME_PACK) == CELLS_PER_PACK
-    assert set(same.rows()) <= set(story.store.query(digests).rows())
-
-
 def test_verdicts_follow_in_one_pod_although_it_is_killed(story: Story) -> None:
     """The sensor starts a run without a GPU; run monitoring gives it another pod, and the run makes all of it."""
     run = story.new_run((), 300, **{"dagster/sensor_name": "after_any_change"})
@@ -101,6 +77,30 @@ def test_verdicts_follow_in_one_pod_although_it_is_killed(story: Story) -> None:
     assert b"personalisation" in Path(story.store.local_file("reports/demo.html") or "").read_bytes()
 
 
+def test_each_cell_says_where_it_was_trained(story: Story) -> None:
+    rows = story.store.query("from training.cells where study = 'demo'").to_dicts()
+    assert sorted(f"{row['cohort']}|{row['seed']}" for row in rows) == sorted(CELLS)
+    jobs = {job["metadata"]["name"] for run in story.known() for job in story.jobs(run, "step_worker")}
+    runs = story.known()
+    for row in rows:
+        assert row["run_id"] in runs
+        assert row["pod"].rpartition("-")[0] in jobs
+        assert row["node"] == "gpu-1"
+        assert row["image"].startswith("registry.example/prefassets@sha256:")
+        assert row["device"] == "cpu"
+        assert row["seconds"] > 0
+        assert row["cells_in_pack"] == CELLS_PER_PACK
+
+
+def test_the_same_packs_give_the_same_adapters_as_on_a_laptop(story: Story, trained_home: Home) -> None:  # noqa: F811
+    """Byte for byte, wherever they are trained."""
+    digests = "select cohort, seed, sha256 from training.adapters where study = 'demo' order by all"
+    laptop = Store(home=str(trained_home.folder)).query(digests)
+    same = laptop.filter(pl.format("{}|{}", "cohort", "seed").is_in(SAME_PACK))
+    assert len(same) == len(SAME_PACK) == CELLS_PER_PACK
+    assert set(same.rows()) <= set(story.store.query(digests).rows())
+
+
 def test_margins_and_verdicts_are_those_of_a_laptop(story: Story, trained_home: Home) -> None:  # noqa: F811
-    """There, the cells that are not in the same pack of four were trained in one pack; here, in two of four."""
+    """There, the second seed's cells were trained in two packs of three; here, in one of six."""
     story.is_as_on(Store(home=str(trained_home.folder)))

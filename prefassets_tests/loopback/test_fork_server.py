@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from prefassets_tests.loopback.cluster import image_environment
-from prefassets_tests.loopback.fork_server import Forked
+from prefassets_tests.loopback.fork_server import MORE, Forked
 from prefassets_tests.loopback.kubelet import ContainerProcess
 
 LOADS = ["dagster", "asset", "list", "--python-file", "loaded.py"]  # a command of Dagster's that runs a file of ours
@@ -120,6 +120,14 @@ def test_when_it_is_killed_its_children_are_too_but_not_when_it_is_asked_to_end(
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
     process.terminate()  # by now the number may be another process's
+
+
+def test_what_an_image_names_is_imported_before(tmp_path: Path) -> None:
+    script = "import sys; print('numpy' in sys.modules)"
+    for more, told in (({}, "False"), ({MORE: "numpy"}, "True")):
+        process, _ = start(tmp_path, script, **more)
+        assert isinstance(process._process, Forked)
+        assert told in said(process)
 
 
 def test_nothing_of_ours_is_imported_before(tmp_path: Path) -> None:

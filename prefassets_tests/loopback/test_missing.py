@@ -13,6 +13,7 @@ import pytest
 from prefassets.resources.store import Store
 from prefassets_tests.conftest import Home
 from prefassets_tests.deployments.chart import NAMESPACE
+from prefassets_tests.loopback.short_study import STUDY
 from prefassets_tests.loopback.story import (  # noqa: F401  fixtures
     OTHERS,
     Story,
@@ -21,7 +22,6 @@ from prefassets_tests.loopback.story import (  # noqa: F401  fixtures
     prepared_home,
     trained_home,
 )
-from prefassets_tests.loopback.two_splits import STUDY
 
 pytestmark = pytest.mark.k8s
 
