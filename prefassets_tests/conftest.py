@@ -15,6 +15,7 @@ from filelock import FileLock
 import prefassets.cli  # noqa: F401  without it, DuckDB beside torch ends a test run with forty lines about nothing
 from prefassets.resources.store import Store
 from prefassets_tests import small_home
+from prefassets_tests.loopback import fork_server
 from prefassets_tests.loopback.object_storage import object_storage, storage  # noqa: F401  fixtures
 
 SMALL = "0.1"
@@ -23,17 +24,22 @@ SMALL = "0.1"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files in such an order that two processes end together.
 
-    Files whose tests run commands take longest, so they go early. The first makes the demo's home, which the others
-    wait for: meanwhile the other process has the trainer's tests. Of the cluster's, the two stories take longest.
+    The first makes the demo's home, which others wait for: meanwhile the other process has what knows of no home. Files
+    whose tests work on a home take longest, so they are not left for the end. Of the cluster's, the two stories do.
     """
-    running = [item.path for item in items if {"demo_home", "empty_home"} & set(getattr(item, "fixturenames", ()))]
+
+    def files_with(*fixtures: str) -> list[Path]:
+        return [item.path for item in items if {*fixtures} & set(getattr(item, "fixturenames", ()))]
+
+    making, on_a_home = files_with("demo_home")[:1], files_with("demo_home", "empty_home", "small_folder")
+    stories = [path for path in files_with("story") if path.parent.name == "loopback"]
 
     def place(item: pytest.Item) -> int:
-        if item.path.parent.name == "loopback" and "story" in getattr(item, "fixturenames", ()):
+        if item.path in (*making, *stories):
             return 0
-        if item.path in running:
-            return 0 if item.path == running[0] else 2
-        return 1 if item.path.parent.name == "training" else 3
+        if "domain" in item.path.parts:
+            return 1
+        return 2 if item.path in on_a_home else 3
 
     items.sort(key=place)
 
@@ -45,9 +51,7 @@ class Home:
     folder: Path
 
     def run(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=timeout
-        )
+        return fork_server.run(self.command(*arguments), self.environment, timeout)
 
     def ok(self, *arguments: str) -> str:
         done = self.run(*arguments)

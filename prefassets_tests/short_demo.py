@@ -6,7 +6,7 @@ from prefassets import arena_recipes
 from prefassets.measurements import demo_tasks
 from prefassets.studies import demo
 
-STEPS, ON_POLICY_PROMPTS = 20, 16
+STEPS, TINY_STEPS, ON_POLICY_PROMPTS = 20, 100, 16
 
 demo.STUDY = replace(demo.STUDY, hyperparameters=replace(demo.STUDY.hyperparameters, steps=STEPS))
 demo_tasks.MEASUREMENT = replace(
@@ -23,7 +23,7 @@ arena_recipes._RECIPES = tuple(
 
 from prefassets.resources import models  # noqa: E402  studies that repeat the demo are read after it is shortened
 
-models.ON_POLICY_PROMPTS = ON_POLICY_PROMPTS
+models.TINY_STEPS, models.ON_POLICY_PROMPTS = TINY_STEPS, ON_POLICY_PROMPTS
 
 if __name__ == "__main__":
     from prefassets.cli import cli

@@ -1,13 +1,13 @@
-"""Containers whose command is one of Dagster's are forked from a process that has imported Dagster already.
+"""Containers and commands of tests are forked from a process that has imported what they import.
 
-The cluster's tests start a hundred pods, and each would spend two seconds of a processor on the same imports; where
-pods train, ten: there `LOOPBACK_IMPORTS` names what more is imported.
+The cluster's tests start a hundred pods, other tests two hundred commands, and each would spend two seconds of a
+processor on the same imports; where models are trained or asked, ten.
 
 A forked container has its own session, environment, folder, output and end, as one that is started. What it cannot have
 is an import that saw its environment. So nothing of prefassets is imported before, nothing that starts threads, and a
 container that gives another value to a variable that those imports read, or that Python itself reads as it starts, is
-not forked. What differs: all containers of a test run order sets of strings alike (one hash seed), and `ps` shows the
-server's command line.
+not forked. Nor is one that runs anything but Dagster. What differs: all containers of a test run order sets of strings
+alike (one hash seed), and `ps` shows the server's command line.
 """
 
 import contextlib
@@ -26,11 +26,14 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
 SCRIPTS = ("dagster", "dagster-daemon", "dagster-webserver")
 IMPORTED = ("dagster._cli", "dagster._daemon.cli", "dagster_webserver.cli", "dagster_postgres", "dagster_k8s.executor")
-MORE = "LOOPBACK_IMPORTS"  # in a container's environment: what its image's server imports beside Dagster
+MORE = "FORK_SERVER_IMPORTS"  # in an environment: what its server imports beside Dagster
+# What training, scoring and judging import, as far as it starts no threads.
+TRAINING = ("peft", "transformers.models.qwen2.modeling_qwen2", "scipy.stats", "scipy.optimize", "matplotlib.pyplot")
 # Read by imports for where things would be fetched to and compiled, which no pod of a test does, and for a person's own
 # Python packages and settings of Google's cloud, which no pod has.
 ANY_WILL_DO = {"HOME", "TMPDIR", "HF_HOME", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"}
@@ -74,12 +77,14 @@ class ForkServer:
                 self._read = json.loads(_line(self._control.makefile()))
         return all(environment.get(name) == self._variables.get(name) for name in self._read)
 
-    def fork(self, command: Sequence[str], environment: Mapping[str, str], folder: Path, output: int) -> Forked:
-        """Start a container that prints to the file descriptor `output`."""
+    def fork(
+        self, command: Sequence[str], environment: Mapping[str, str], folder: Path, output: int, errors: int
+    ) -> Forked:
+        """Start a command that prints to the file descriptors `output` and `errors`."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             with _one_at_a_time:
-                socket.send_fds(self._control, [b"."], [theirs.fileno(), output])
+                socket.send_fds(self._control, [b"."], [theirs.fileno(), output, errors])
             channel = ours.makefile("rw")
         channel.write(json.dumps([list(command), dict(environment), str(folder)]) + "\n")
         channel.flush()
@@ -116,7 +121,32 @@ def forked(command: Sequence[str], environment: Mapping[str, str], folder: Path,
     if command[0] not in SCRIPTS or script != str(Path(sys.executable).with_name(command[0])):
         return None
     server = server_for(environment)
-    return server.fork([script, *command[1:]], environment, folder, output) if server.suits(environment) else None
+    if not server.suits(environment):
+        return None
+    return server.fork([script, *command[1:]], environment, folder, output, output)
+
+
+def run(command: Sequence[str], environment: Mapping[str, str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """What `subprocess.run` would capture of `python -m MODULE ...`, forked from a server of this test process.
+
+    Raises:
+        TimeoutExpired: it has not ended within so many seconds, and was killed.
+    """
+    shared = {name: value for name, value in environment.items() if not name.startswith("PREFASSETS_")}
+    server = _server(tuple(sorted({**shared, MORE: " ".join(TRAINING)}.items())))
+    assert server.suits({**shared, MORE: " ".join(TRAINING)})
+    with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
+        process = server.fork(command, environment, Path.cwd(), output.fileno(), errors.fileno())
+        waiting = threading.Thread(target=process.wait, daemon=True)
+        waiting.start()
+        waiting.join(seconds)
+        if late := waiting.is_alive():
+            os.killpg(process.pid, signal.SIGKILL)
+            waiting.join()
+        printed, said = (file.seek(0) or file.read() for file in (output, errors))
+    if late:
+        raise subprocess.TimeoutExpired(command, seconds, printed, said)
+    return subprocess.CompletedProcess(command, process.returncode or 0, printed, said)
 
 
 # In the server.
@@ -140,25 +170,25 @@ def _variables_read() -> list[str]:
     return sorted(read - ANY_WILL_DO)
 
 
-def _serve(control: socket.socket) -> str:
-    """Fork containers until the test run has gone. Returns in each container, with the script that it is to run."""
+def _serve(control: socket.socket) -> list[str]:
+    """Fork containers until the test run has gone. Returns in each container, with the command that it is to run."""
     control.sendall((json.dumps(_variables_read()) + "\n").encode())
     assert len(os.listdir("/proc/self/task")) == 1, "a process with threads cannot be forked"
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.freeze()
     while True:
-        asked, (*descriptors,), _, _ = socket.recv_fds(control, 1, 2)
+        asked, (*descriptors,), _, _ = socket.recv_fds(control, 1, 3)
         if not asked:
             sys.exit()
         if os.fork() == 0:
             control.close()
             with socket.socket(fileno=descriptors[0]) as channel:
-                return _hold(channel.makefile("rw"), descriptors[1])
+                return _hold(channel.makefile("rw"), descriptors[1:])
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _hold(channel: IO[str], output: int) -> str:
+def _hold(channel: IO[str], outputs: Sequence[int]) -> list[str]:
     """Fork one container, and tell how it ended, as the shim of a container runtime does."""
     command, environment, folder = json.loads(channel.readline())
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -167,8 +197,9 @@ def _hold(channel: IO[str], output: int) -> str:
         os.setsid()
         channel.write(f"{os.getpid()}\n")
         channel.close()
-        return _become(command, environment, folder, output)
-    os.close(output)
+        return _become(command, environment, folder, outputs)
+    for output in outputs:
+        os.close(output)
     _, status = os.waitpid(container, 0)
     with contextlib.suppress(BrokenPipeError):  # the test run has gone
         channel.write(f"{os.waitstatus_to_exitcode(status)}\n")
@@ -176,24 +207,30 @@ def _hold(channel: IO[str], output: int) -> str:
     os._exit(0)
 
 
-def _become(command: list[str], environment: dict[str, str], folder: str, output: int) -> str:
-    """Be as a Python that was started by `command` in this environment; the script that it would run."""
+def _become(command: list[str], environment: dict[str, str], folder: str, outputs: Sequence[int]) -> list[str]:
+    """Be as a Python that was started by `command` in this environment."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for standard in (1, 2):
+    for standard, output in zip((1, 2), outputs, strict=True):
         os.dup2(output, standard)
-    os.close(output)
+        os.close(output)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
-    sys.argv, sys.orig_argv = command, [sys.executable, *command]
+    of_module = command[1:2] == ["-m"]
+    sys.argv, sys.orig_argv = (command[2:], command) if of_module else (command, [sys.executable, *command])
     asked = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
-    sys.path[:] = dict.fromkeys([str(Path(command[0]).parent), *asked, *sys.path])  # as `site` does: none twice
+    first = folder if of_module else str(Path(command[0]).parent)
+    sys.path[:] = dict.fromkeys([first, *asked, *sys.path])  # as `site` does: none twice
     with contextlib.suppress(ModuleNotFoundError):
         importlib.import_module("sitecustomize")
-    return command[0]
+    return command
 
 
 if __name__ == "__main__":
     del sys.path[0]  # here, `kubernetes` would be the loopback server
-    runpy.run_path(_serve(socket.socket(fileno=0)), run_name="__main__")
+    program, *arguments = _serve(socket.socket(fileno=0))
+    if arguments[:1] == ["-m"]:
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(program, run_name="__main__")

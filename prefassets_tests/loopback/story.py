@@ -23,6 +23,7 @@ from prefassets_tests.conftest import Home, made_once
 from prefassets_tests.deployments.chart import NAMESPACE
 from prefassets_tests.loopback.cluster import Node
 from prefassets_tests.loopback.deployment import Deployment, deployed
+from prefassets_tests.loopback.fork_server import TRAINING
 from prefassets_tests.loopback.object_storage import ObjectStorage
 from prefassets_tests.loopback.short_study import SPLITS, STUDY
 
@@ -40,8 +41,6 @@ INSTANCE = {
     "run_monitoring": {"poll_interval_seconds": 5},
     "run_coordinator": {"config": {"dequeue_interval_seconds": 1}},
 }
-# What training, scoring and judging import, as far as it starts no threads.
-IMPORTS = ("peft", "transformers.models.qwen2.modeling_qwen2", "scipy.stats", "scipy.optimize", "matplotlib.pyplot")
 HERE = """
 import sys
 from prefassets_tests.loopback.short_study import instead_of_the_demo
@@ -210,7 +209,7 @@ def begun(folder: Path, home: Home) -> Iterator[Story]:
                 "PREFASSETS_CELLS_PER_PACK": str(CELLS_PER_PACK),
             },
             secret=keys,
-            imports=IMPORTS,
+            imports=TRAINING,
         ) as dagster:
             store = Store(home=url, local=str(folder / "seen"))
             yield Story(dagster, storage, store, Laptop(folder / "laptop", url, dagster.url, keys))

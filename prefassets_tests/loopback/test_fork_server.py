@@ -1,12 +1,16 @@
 """A container that is forked is as one that is started: its environment, its files, its Python, its end."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
+from prefassets_tests.loopback import fork_server
 from prefassets_tests.loopback.cluster import image_environment
 from prefassets_tests.loopback.fork_server import MORE, Forked
 from prefassets_tests.loopback.kubelet import ContainerProcess
@@ -128,6 +132,35 @@ def test_what_an_image_names_is_imported_before(tmp_path: Path) -> None:
         process, _ = start(tmp_path, script, **more)
         assert isinstance(process._process, Forked)
         assert told in said(process)
+
+
+TELLS = """
+import json, os, sys
+print(json.dumps([sys.argv[1:], sys.orig_argv[1:], sys.path, os.getcwd(), sys.stdin.read(), __name__, __spec__.name]))
+print("heard", file=sys.stderr)
+sys.exit(3)
+"""
+
+
+def test_a_command_says_what_one_that_is_started_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tells.py").write_text(TELLS)
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-m", "tells", "--all"]
+    environment = {**os.environ, "PREFASSETS_HOME": "of this one"}
+    forked = fork_server.run(command, environment, 60)
+    started = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert (forked.returncode, forked.stderr) == (started.returncode, started.stderr) == (3, "heard\n")
+    assert json.loads(forked.stdout) == json.loads(started.stdout)
+
+
+def test_a_command_that_takes_too_long_is_killed_and_what_it_printed_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "waits.py").write_text("import time; print('ready', flush=True); time.sleep(60)")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(subprocess.TimeoutExpired) as found:
+        fork_server.run([sys.executable, "-m", "waits"], os.environ, 2)
+    assert found.value.output == "ready\n"
 
 
 def test_nothing_of_ours_is_imported_before(tmp_path: Path) -> None:
