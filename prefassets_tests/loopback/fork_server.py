@@ -132,7 +132,8 @@ def run(command: Sequence[str], environment: Mapping[str, str], seconds: float) 
     Raises:
         TimeoutExpired: it has not ended within so many seconds, and was killed.
     """
-    shared = {name: value for name, value in environment.items() if not name.startswith("PREFASSETS_")}
+    of_a_test = ("PREFASSETS_", "PYTEST_")  # all else is the same in all tests: one server
+    shared = {name: value for name, value in environment.items() if not name.startswith(of_a_test)}
     server = _server(tuple(sorted({**shared, MORE: " ".join(TRAINING)}.items())))
     assert server.suits({**shared, MORE: " ".join(TRAINING)})
     with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
