@@ -132,10 +132,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], seconds: float) 
     Raises:
         TimeoutExpired: it has not ended within so many seconds, and was killed.
     """
-    of_a_test = ("PREFASSETS_", "PYTEST_")  # all else is the same in all tests: one server
-    shared = {name: value for name, value in environment.items() if not name.startswith(of_a_test)}
-    server = _server(tuple(sorted({**shared, MORE: " ".join(TRAINING)}.items())))
-    assert server.suits({**shared, MORE: " ".join(TRAINING)})
+    server = _server_of_commands(environment)
     with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
         process = server.fork(command, environment, Path.cwd(), output.fileno(), errors.fileno())
         waiting = threading.Thread(target=process.wait, daemon=True)
@@ -148,6 +145,21 @@ def run(command: Sequence[str], environment: Mapping[str, str], seconds: float) 
     if late:
         raise subprocess.TimeoutExpired(command, seconds, printed, said)
     return subprocess.CompletedProcess(command, process.returncode or 0, printed, said)
+
+
+_of_commands: list[ForkServer] = []
+_OF_A_TEST = ("PREFASSETS_", "PYTEST_", "PYTHONPATH")  # no import reads them, and a forked command has them
+
+
+def _server_of_commands(environment: Mapping[str, str]) -> ForkServer:
+    """One that would have imported just the same with this environment; nearly always the first that was made."""
+    shared = {name: value for name, value in environment.items() if not name.startswith(_OF_A_TEST)}
+    shared[MORE] = " ".join(TRAINING)
+    for server in _of_commands:
+        if server.suits(shared):
+            return server
+    _of_commands.append(ForkServer(shared))
+    return _of_commands[-1]
 
 
 # In the server.
