@@ -211,14 +211,28 @@ class Deployment:
         return said["backfillId"]
 
     def runs(self) -> list[dict[str, Any]]:
-        """All runs, oldest first: id, status, job, tags, and the assets that were asked for."""
+        """All runs, oldest first: id, status, when it ended, job, tags, and the assets that were asked for."""
         said = self.ask(
             """{ runsOrError { ... on Runs { results {
-                   runId status jobName tags { key value } assetSelection { path } } } } }"""
+                   runId status endTime jobName tags { key value } assetSelection { path } } } } }"""
         )
         for run in said["runsOrError"]["results"]:
             run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
         return said["runsOrError"]["results"][::-1]
+
+    def last_tick(self, sensor: str) -> dict[str, Any] | None:
+        """The newest look of a sensor that is over: when it began (seconds since the epoch), and runs it asked for."""
+        said = self.ask(
+            """query ($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { ... on Sensor {
+                 sensorState { ticks(limit: 5) { timestamp status runIds } } } } }""",
+            sensor={
+                "repositoryLocationName": self.location,
+                "repositoryName": "__repository__",
+                "sensorName": sensor,
+            },
+        )
+        over = [tick for tick in said["sensorOrError"]["sensorState"]["ticks"] if tick["status"] != "STARTED"]
+        return max(over, key=lambda tick: tick["timestamp"], default=None)
 
     def status(self, run: str) -> str:
         said = self.ask("query ($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }", run=run)

@@ -157,22 +157,22 @@ class Story:
         names = [pod["metadata"]["name"] for pod in pods if pod["metadata"]["labels"].get("dagster/run-id") == run]
         return "\n".join(line for name in names for _, line in self.dagster.cluster.logs(NAMESPACE, name).lines)
 
-    def settled(self, seconds: float = 240) -> None:
-        """Wait until the sensor has nothing left to do: its last run has seen every cell that is finished."""
-        finished = "select count(*), (select count(*) from training.margins where study = 'demo') from training.cells"
+    def settled(self, seconds: float = 480) -> None:
+        """Wait until the sensor, which looks twice a minute, has seen all that ever ran and asks for nothing more."""
 
         def done() -> bool:
             runs = self.dagster.runs()
             if any(run["status"] not in ("SUCCESS", "FAILURE", "CANCELED") for run in runs):
                 return False
             assert "FAILURE" not in [run["status"] for run in runs if "dagster/sensor_name" in run["tags"]]
-            published = self.store.local_file("warehouse.duckdb")
-            if published is None:
-                return False
-            with duckdb.connect(str(published), read_only=True) as database:
-                return database.execute(finished).fetchall() == self.store.query(finished).rows()
+            tick = self.dagster.last_tick("after_any_change")
+            last = max(run["endTime"] for run in runs)
+            return tick is not None and tick["timestamp"] > last and not tick["runIds"]
 
         self.dagster.wait(done, seconds, "verdicts")
+        finished = "select count(*), (select count(*) from training.margins where study = 'demo') from training.cells"
+        with duckdb.connect(str(self.store.local_file("warehouse.duckdb")), read_only=True) as database:
+            assert database.execute(finished).fetchall() == self.store.query(finished).rows()
 
     def is_as_on(self, laptop: Store) -> None:
         """Margins and verdicts of the demo are those of a home on a laptop where the same cells were trained."""
