@@ -110,7 +110,7 @@ def _creation(table: Table, width: int | None = None) -> str:
     return f"create schema if not exists {schema}; create table {table.name} ({columns})"
 
 
-def columns_of(table: Table, width: int | None) -> str:
+def _select_all(table: Table, width: int | None) -> str:
     """`select *`, in which the table's vectors are arrays of `width` numbers; lists if that is None."""
     if width is None or not table.vectors:
         return "select *"
@@ -122,7 +122,7 @@ def read_files(connection: duckdb.DuckDBPyConnection, table: Table, files: Seque
     """The SELECT that reads all rows of a table from its Parquet files."""
     listed = ", ".join(sql_literal(str(file)) for file in files)
     rows = f"from read_parquet([{listed}], union_by_name = true)"
-    return f"{columns_of(table, width_of(connection, table, files))} {rows}"
+    return f"{_select_all(table, width_of(connection, table, files))} {rows}"
 
 
 def width_of(connection: duckdb.DuckDBPyConnection, table: Table, files: Sequence[Path]) -> int | None:
