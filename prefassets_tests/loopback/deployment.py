@@ -211,10 +211,10 @@ class Deployment:
         return said["backfillId"]
 
     def runs(self) -> list[dict[str, Any]]:
-        """All runs, oldest first: id, status, when it ended, job, tags, and the assets that were asked for."""
+        """All runs, oldest first: id, status, when it began and ended, job, tags, and the assets that were asked for."""
         said = self.ask(
             """{ runsOrError { ... on Runs { results {
-                   runId status endTime jobName tags { key value } assetSelection { path } } } } }"""
+                   runId status startTime endTime jobName tags { key value } assetSelection { path } } } } }"""
         )
         for run in said["runsOrError"]["results"]:
             run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
