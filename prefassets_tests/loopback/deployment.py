@@ -211,7 +211,7 @@ class Deployment:
         return said["backfillId"]
 
     def runs(self) -> list[dict[str, Any]]:
-        """All runs, oldest first: id, status, when it began and ended, job, tags, and the assets that were asked for."""
+        """All runs, oldest first: id, status, when it began and ended, job, tags, and assets that were asked for."""
         said = self.ask(
             """{ runsOrError { ... on Runs { results {
                    runId status startTime endTime jobName tags { key value } assetSelection { path } } } } }"""
